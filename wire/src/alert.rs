@@ -1,0 +1,90 @@
+//! An alert: the Kafka record that tells of a change in an alarm (ISA-18.2 / IEC 62682). The alarm itself lives in the
+//! agent.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::Contribution;
+use crate::id::Name;
+use crate::time::Micros;
+
+/// Priority of an alarm, ISA-18.2 clause on prioritisation. Ordered: `Low < Critical`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Look at it when convenient.
+    Low,
+    /// Plan an action.
+    Medium,
+    /// Act soon.
+    High,
+    /// Act now.
+    Critical,
+}
+
+/// Where an alarm stands in its life cycle, ISA-18.2 figure "alarm state transition".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmState {
+    /// The condition does not hold and nobody needs to know.
+    Normal,
+    /// The condition holds; nobody has acknowledged.
+    Unacknowledged,
+    /// The condition holds; somebody has acknowledged.
+    Acknowledged,
+    /// The condition went away before anybody acknowledged.
+    ReturnedUnacknowledged,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// The condition came to hold.
+    Raised,
+    /// The condition ceased to hold.
+    Returned,
+    /// A person acknowledged.
+    Acknowledged,
+}
+
+/// The body of a record on `fettle.alerts`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The asset.
+    pub asset: Name,
+    /// Which condition: `anomaly`, or `limit.<channel>` for a limit exceeded.
+    pub condition: String,
+    /// Counts this condition's alarms on this asset, from 1.
+    pub occurrence: u64,
+    /// What changed.
+    pub change: Change,
+    /// The state after the change.
+    pub state: AlarmState,
+    /// The alarm's priority.
+    pub priority: Priority,
+    /// Event time at which the alarm was raised.
+    pub raised_at: Micros,
+    /// Event time of this change.
+    pub at: Micros,
+    /// How unusual: the statistic that was judged (Mahalanobis T2 for `anomaly`, SI value for a limit).
+    pub score: f64,
+    /// Tail probability of `score` when healthy, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p_value: Option<f64>,
+    /// One plain sentence for a person.
+    pub message: String,
+    /// Which channels it rests on, largest share first.
+    pub contributions: Vec<Contribution>,
+    /// Data-quality flags of the inputs (`imputed:<channel>`, `restamped`, ..).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    /// Who acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The command that this change confirms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
