@@ -1,1 +1,15 @@
-//! Skeleton.
+//! All mathematics of fettle and the engine composed of it: readings in, health records and alerts out.
+//!
+//! Place in the flow: between the agent's journal and its outbox. Everything here is a function of (state, entry): no
+//! I/O, no clock, no randomness, no threads, no hash order. The daemon, the replay and the simulator run the same code.
+//!
+//! The blocks of ISO 13374 give the order: `window` (data manipulation) -> `indicate` -> `detect` (state detection) ->
+//! `assess` (health assessment) -> `predict` (prognostic assessment) -> `alarm` (advisory generation), composed by
+//! `engine`.
+#![forbid(unsafe_code)]
+
+pub mod registry;
+pub mod settings;
+
+pub use registry::{AssetSpec, ChannelSpec, Component, Registry, RegistryProblem, Role};
+pub use settings::{SettingProblem, Settings, UnknownPolicy};
