@@ -1,0 +1,336 @@
+//! The node: boot id, sequence and clock; readings are batched into frames, frames go to the ring, the link sends them.
+//!
+//! The whole of what a sensor node knows lives here and dies with a reboot: a new boot is a new [`Node`] with a new boot
+//! id. Two times are passed in, which on a board are one: the sampling time stamps readings (a simulation runs it
+//! faster), the link time drives time-outs. Both are monotonic microseconds.
+//!
+//! - N1: sequences count from 0 without a gap; each closed frame has one.
+//! - N2: readings = confirmed + overflowed + discarded + held + batched.
+//!
+//! It must never read a clock, draw a random number, or change a frame's readings after it was closed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use fettle_wire::frame::FrameReading;
+use fettle_wire::time::ClockQuality;
+use fettle_wire::{Frame, Micros, Quality, SCHEMA_VERSION};
+
+use crate::link::{Action, Event, Link, LinkCount, LinkSettings};
+use crate::ring::{Count, Ring};
+
+/// What a node is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// The channels, by index of [`Node::reading`].
+    pub channels: Vec<String>,
+    /// Readings that close a frame; at least 1.
+    pub frame_readings: usize,
+    /// Sampling time after which a reading closes its frame even if it is not full.
+    pub frame_age: Option<u64>,
+    /// Bytes of unconfirmed frames held.
+    pub ring_bytes: usize,
+    /// How the link waits.
+    pub link: LinkSettings,
+}
+
+/// The node's idea of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// No real-time clock: frames carry uptime alone.
+    #[default]
+    Absent,
+    /// UTC is sampling time plus `offset`.
+    Utc {
+        /// Microseconds to add.
+        offset: Micros,
+        /// How far the node trusts it.
+        quality: ClockQuality,
+    },
+}
+
+impl Clock {
+    fn at(self, sampled: u64) -> (Option<Micros>, ClockQuality) {
+        match self {
+            Self::Absent => (None, ClockQuality::Unknown),
+            Self::Utc { offset, quality } => {
+                (Some(i64::try_from(sampled).unwrap_or(i64::MAX).saturating_add(offset)), quality)
+            }
+        }
+    }
+}
+
+/// What became of everything since this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Frames closed and readings taken.
+    pub generated: Count,
+    /// Freed because the agent confirmed them.
+    pub confirmed: Count,
+    /// Lost to the ring's bound.
+    pub overflowed: Count,
+    /// Given up because no transport can carry them.
+    pub discarded: Count,
+    /// In the ring; readings not yet in a frame are counted here too.
+    pub held: Count,
+    /// The highest `next` confirmed for this boot.
+    pub durable: u64,
+    /// Hand-overs.
+    pub link: LinkCount,
+}
+
+impl Account {
+    /// N2.
+    pub fn balances(&self) -> bool {
+        let parts = [self.confirmed, self.overflowed, self.discarded, self.held];
+        let sum = |part: fn(&Count) -> u64| parts.iter().map(part).sum::<u64>();
+        self.generated.frames == sum(|c| c.frames) && self.generated.readings == sum(|c| c.readings)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    started: u64,
+    time: Option<Micros>,
+    clock: ClockQuality,
+    channels: Vec<u16>,
+    readings: Vec<FrameReading>,
+    flags: Vec<(u32, Quality)>,
+}
+
+/// A sensor node from one boot to the next.
+#[derive(Debug)]
+pub struct Node {
+    settings: NodeSettings,
+    boot: u64,
+    booted: u64,
+    clock: Clock,
+    batch: Batch,
+    readings: u64,
+    ring: Ring,
+    link: Link,
+}
+
+impl Node {
+    /// A node that boots at sampling time `booted` with the random number `boot`.
+    pub fn new(settings: NodeSettings, boot: u64, booted: u64, clock: Clock) -> Self {
+        let (ring, link) = (Ring::new(settings.ring_bytes), Link::new(settings.link, boot));
+        Self { settings, boot, booted, clock, batch: Batch::default(), readings: 0, ring, link }
+    }
+
+    /// The boot id.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// The sequence that the frame now being filled will have.
+    pub fn sequence(&self) -> u64 {
+        self.ring.next()
+    }
+
+    /// The ring, for its fill.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The UTC that the node would stamp on a reading taken at `sampled`.
+    pub fn utc(&self, sampled: u64) -> Option<Micros> {
+        self.clock.at(sampled).0
+    }
+
+    /// Sets the clock; the frame being filled is closed first, because it has one base time.
+    pub fn set_clock(&mut self, clock: Clock) {
+        if clock != self.clock {
+            self.flush();
+            self.clock = clock;
+        }
+    }
+
+    /// Takes one reading of the channel with index `channel` at sampling time `sampled`, which must not go back. Returns
+    /// whether it closed a frame. A channel that does not exist is not taken.
+    pub fn reading(&mut self, sampled: u64, channel: u16, value: f64, quality: Quality) -> bool {
+        if usize::from(channel) >= self.settings.channels.len() {
+            return false;
+        }
+        if self.batch.readings.is_empty() {
+            self.batch.started = sampled;
+            (self.batch.time, self.batch.clock) = self.clock.at(sampled);
+        }
+        let place = self.batch.channels.iter().position(|c| *c == channel).unwrap_or_else(|| {
+            self.batch.channels.push(channel);
+            self.batch.channels.len() - 1
+        });
+        if quality != Quality::Good {
+            self.batch.flags.push((self.batch.readings.len() as u32, quality));
+        }
+        let age = sampled.saturating_sub(self.batch.started);
+        // At most as many places as channels, which are indexed by u16.
+        self.batch.readings.push((place as u16, i64::try_from(age).unwrap_or(i64::MAX), value));
+        self.readings += 1;
+        let full = self.batch.readings.len() >= self.settings.frame_readings;
+        if full || self.settings.frame_age.is_some_and(|limit| age >= limit) {
+            self.flush();
+            return true;
+        }
+        false
+    }
+
+    /// Closes the frame being filled, if it holds anything.
+    pub fn flush(&mut self) {
+        let batch = core::mem::take(&mut self.batch);
+        if batch.readings.is_empty() {
+            return;
+        }
+        let count = batch.readings.len() as u32;
+        let channels = batch.channels.iter().map(|c| self.settings.channels[usize::from(*c)].as_str()).collect();
+        let mut frame = Frame {
+            version: SCHEMA_VERSION,
+            boot: self.boot,
+            sequence: self.ring.next(),
+            oldest: WIDE,
+            time: batch.time,
+            uptime: batch.started.saturating_sub(self.booted),
+            clock: batch.clock,
+            channels,
+            readings: batch.readings,
+            flags: batch.flags,
+            waveform: None,
+        };
+        // Encoding into memory fails for no frame; were it to, the agent would count an unreadable one.
+        let bytes = frame.encode().unwrap_or_default();
+        frame.readings.clear();
+        frame.channels.clear();
+        let oldest_at = place_of_oldest(&mut frame);
+        self.ring.push(bytes, oldest_at, count);
+    }
+
+    /// Tells the link what happened at link time `now`; what to do is added to `actions`.
+    pub fn step(&mut self, now: u64, event: Event<'_>, actions: &mut Vec<Action>) {
+        self.link.step(now, &mut self.ring, event, actions);
+    }
+
+    /// Whether a frame waits to be sent now, room provided.
+    pub fn ready(&mut self, now: u64) -> bool {
+        self.link.ready(now, &self.ring)
+    }
+
+    /// When [`Self::ready`] may become true by time alone.
+    pub fn wake(&mut self) -> Option<u64> {
+        self.link.wake(&self.ring)
+    }
+
+    /// What became of everything since this boot.
+    pub fn account(&self) -> Account {
+        let mut held = self.ring.held();
+        held.readings += self.batch.readings.len() as u64;
+        Account {
+            generated: Count { frames: self.ring.next(), readings: self.readings },
+            confirmed: self.ring.confirmed(),
+            overflowed: self.ring.overflowed(),
+            discarded: self.ring.discarded(),
+            held,
+            durable: self.link.confirmed(),
+            link: self.link.count,
+        }
+    }
+}
+
+/// A value of `oldest` that CBOR encodes in nine bytes, as any value can be.
+const WIDE: u64 = u64::MAX;
+
+/// Where the eight bytes of `oldest` lie in the encoding of `frame`: the first byte that changes when `oldest` changes
+/// from one wide value to another. Found by encoding, so that this crate knows nothing of the wire's layout but that
+/// `oldest` stands before the readings.
+fn place_of_oldest(frame: &mut Frame<'_>) -> u32 {
+    frame.oldest = WIDE;
+    let one = frame.encode().unwrap_or_default();
+    frame.oldest = WIDE >> 1;
+    let other = frame.encode().unwrap_or_default();
+    one.iter().zip(&other).position(|(a, b)| a != b).unwrap_or(one.len()) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use fettle_wire::Durable;
+
+    fn node(frame_readings: usize, boot: u64) -> Node {
+        let settings = NodeSettings {
+            channels: vec!["speed".into(), "vibration".into(), "unused".into()],
+            frame_readings,
+            frame_age: None,
+            ring_bytes: 100_000,
+            link: LinkSettings::default(),
+        };
+        Node::new(settings, boot, 1_000, Clock::Utc { offset: 5_000_000, quality: ClockQuality::Synced })
+    }
+
+    fn sent(node: &mut Node, now: u64) -> Vec<Vec<u8>> {
+        let mut actions = Vec::new();
+        node.step(now, Event::Room(usize::MAX), &mut actions);
+        actions.into_iter().map(|Action::Publish { bytes, .. }| bytes).collect()
+    }
+
+    #[test]
+    fn a_frame_says_what_was_read_and_names_only_the_channels_in_it() {
+        let mut node = node(2, 7);
+        assert!(!node.reading(2_000, 1, 1.5, Quality::Good));
+        assert!(node.reading(2_500, 0, 1480.25, Quality::Uncertain));
+        node.step(0, Event::Connected, &mut Vec::new());
+        let sent = sent(&mut node, 0);
+        let frame = Frame::decode(&sent[0]).unwrap();
+        assert_eq!((frame.boot, frame.sequence, frame.oldest, frame.uptime), (7, 0, 0, 1_000));
+        assert_eq!((frame.time, frame.clock), (Some(5_002_000), ClockQuality::Synced));
+        assert_eq!(frame.channels, ["vibration", "speed"]);
+        assert_eq!(frame.readings, [(0, 0, 1.5), (1, 500, 1480.25)]);
+        assert_eq!(frame.flags, [(1, Quality::Uncertain)]);
+    }
+
+    #[test]
+    fn oldest_is_found_and_replaced_whatever_the_boot_and_the_clock() {
+        for boot in [0, 23, 24, 255, 256, 65_536, u64::from(u32::MAX), u64::MAX] {
+            for clock in [Clock::Absent, Clock::Utc { offset: -9_000_000, quality: ClockQuality::FreeRunning }] {
+                let mut node = node(1, boot);
+                node.set_clock(clock);
+                for i in 0..300 {
+                    node.reading(2_000 + i, 0, 0.1 + i as f64, Quality::Good);
+                }
+                node.step(0, Event::Connected, &mut Vec::new());
+                sent(&mut node, 0);
+                for sequence in 0..300 {
+                    node.step(1, Event::Acknowledged(sequence), &mut Vec::new());
+                }
+                let durable = Durable { version: 1, confirmed: vec![(boot, 290)] };
+                node.step(2, Event::Confirmed(&durable), &mut Vec::new());
+                let again = sent(&mut node, u64::from(u32::MAX));
+                assert_eq!(again.len(), 10);
+                for (i, bytes) in again.iter().enumerate() {
+                    let frame = Frame::decode(bytes).unwrap();
+                    assert_eq!((frame.boot, frame.sequence, frame.oldest), (boot, 290 + i as u64, 290));
+                    assert_eq!(frame.readings, [(0, 0, 0.1 + 290.0 + i as f64)]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_batch_is_closed_by_its_next_reading() {
+        let mut node = node(100, 1);
+        node.settings.frame_age = Some(1_000_000);
+        assert!(!node.reading(0, 0, 1.0, Quality::Good));
+        assert!(!node.reading(999_999, 0, 1.0, Quality::Good));
+        assert!(node.reading(1_000_000, 0, 1.0, Quality::Good));
+        assert_eq!(node.sequence(), 1);
+    }
+
+    #[test]
+    fn a_changed_clock_closes_the_frame_because_a_frame_has_one_base_time() {
+        let mut node = node(100, 1);
+        node.reading(0, 0, 1.0, Quality::Good);
+        node.set_clock(Clock::Absent);
+        node.reading(1, 0, 1.0, Quality::Good);
+        assert_eq!((node.sequence(), node.account().held.readings), (1, 2));
+        assert!(node.account().balances());
+    }
+}
