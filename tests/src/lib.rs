@@ -1,1 +1,33 @@
-//! Skeleton.
+//! The testbed: starts a whole plant of real processes on this machine and takes it down again.
+//!
+//! A scenario in `tests/` reads like the sentence it proves; everything it needs is here: the brokers ([`broker`],
+//! [`kafka`]), our own daemons ([`plant`]), what was published ([`records`]), and an independent computation to compare
+//! with ([`naive`]). Every process is real, listens on a free loopback port, keeps its files in a folder of its own below
+//! `target/fettle-testbed/run`, and is ended when its handle is dropped. A failing test shows the end of every log and
+//! keeps its folder.
+//!
+//! Must never: sleep for synchronisation (the one pause is inside [`clock::eventually`]), leave a process behind, touch
+//! a network other than loopback, or hide that something was not run: see [`tools::require`].
+#![forbid(unsafe_code)]
+
+pub mod broker;
+pub mod clock;
+pub mod folder;
+pub mod http;
+pub mod kafka;
+pub mod kafka_install;
+pub mod licences;
+pub mod naive;
+//PLANT pub mod plant;
+pub mod ports;
+pub mod process;
+pub mod records;
+pub mod tools;
+
+pub use broker::{Broker, Policy};
+pub use clock::{Deadline, eventually};
+pub use folder::Folder;
+pub use kafka::Kafka;
+//PLANT pub use plant::{Plant, PlantOptions};
+pub use process::Process;
+pub use tools::{Tool, long, require};
