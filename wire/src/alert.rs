@@ -1,5 +1,12 @@
 //! An alert: the Kafka record that tells of a change in an alarm (ISA-18.2 / IEC 62682). The alarm itself lives in the
 //! agent.
+//!
+//! One alert per change, on `fettle.alerts`, first out of the outbox. It carries its evidence (contributions, score,
+//! flags), so that a person can judge it where the agent cannot be reached. `(asset, condition, occurrence)` names the
+//! alarm; `state` is what holds after `change`, so the latest alert says all about the alarm and an earlier one may be
+//! skipped. All times are event time, all values SI of the unit beside them, no number is NaN or infinite.
+//!
+//! Must never be taken for the alarm: a reader that wants it changed sends a command and waits for the alert that names it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -87,4 +94,23 @@ pub struct Alert {
     /// The command that this change confirms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn priorities_are_ordered_from_low_to_critical() {
+        use Priority::{Critical, High, Low, Medium};
+        assert!(Low < Medium && Medium < High && High < Critical);
+    }
+
+    #[test]
+    fn words_are_written_in_snake_case() {
+        assert_eq!(json::encode(&AlarmState::ReturnedUnacknowledged).unwrap(), "\"returned_unacknowledged\"");
+        assert_eq!(json::encode(&Change::Raised).unwrap(), "\"raised\"");
+        assert_eq!(json::encode(&Priority::Critical).unwrap(), "\"critical\"");
+    }
 }

@@ -1,10 +1,17 @@
 //! Commands: requests from the centre to an agent, on `fettle.commands`. Idempotent by id, valid for days offline.
+//!
+//! A command asks and changes nothing by itself: the agent journals it, refuses it after `expires` (counted), applies
+//! each id once, and what it did is told by the alert that names the command. [`Command::decode`] is the door: every
+//! text that passes it is bounded by [`MAX_COMMAND_TEXT`].
+//!
+//! Must never carry a credential or anything that the agent would run.
 
 use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
+use crate::json::{self, JsonError};
 use crate::time::Micros;
 
 /// What is asked for.
@@ -57,9 +64,82 @@ impl Command {
         if !crate::accepts_version(self.version) {
             return Err("schema_version");
         }
-        if self.id.is_empty() || self.id.len() > MAX_COMMAND_TEXT || self.issuer.len() > MAX_COMMAND_TEXT {
+        let condition = match &self.request {
+            Request::Acknowledge { condition, .. } => condition.len(),
+            Request::Adopt { .. } => 0,
+        };
+        if self.id.is_empty() || self.id.len().max(self.issuer.len()).max(condition) > MAX_COMMAND_TEXT {
             return Err("text_length");
         }
         Ok(())
+    }
+
+    /// Encodes as JSON.
+    pub fn encode(&self) -> Result<String, JsonError> {
+        json::encode(self)
+    }
+
+    /// Decodes and checks; a command that does not pass [`Command::check`] is malformed, and the error says how.
+    pub fn decode(bytes: &[u8]) -> Result<Self, JsonError> {
+        let command: Self = json::decode(bytes)?;
+        command.check().map_err(json::violation)?;
+        Ok(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    fn acknowledge() -> Command {
+        Command {
+            version: crate::SCHEMA_VERSION,
+            id: "c-1".into(),
+            site: Name::new("plant-a").unwrap(),
+            agent: Name::new("gw-1").unwrap(),
+            issuer: "ada".into(),
+            issued: 1,
+            expires: 2,
+            request: Request::Acknowledge {
+                asset: Name::new("pump-1").unwrap(),
+                condition: "anomaly".into(),
+                occurrence: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn a_command_is_read_back() {
+        let sent = acknowledge();
+        assert_eq!(Command::decode(sent.encode().unwrap().as_bytes()).unwrap(), sent);
+    }
+
+    #[test]
+    fn a_text_of_the_longest_length_is_accepted_and_a_byte_more_is_not() {
+        let long = "x".repeat(MAX_COMMAND_TEXT);
+        let fit = Command { id: long.clone(), issuer: long.clone(), ..acknowledge() };
+        assert_eq!(fit.check(), Ok(()));
+        let longer = alloc::format!("{long}x");
+        assert_eq!(Command { id: longer.clone(), ..acknowledge() }.check(), Err("text_length"));
+        assert_eq!(Command { issuer: longer.clone(), ..acknowledge() }.check(), Err("text_length"));
+        assert_eq!(Command { id: String::new(), ..acknowledge() }.check(), Err("text_length"));
+        let asset = Name::new("pump-1").unwrap();
+        let request = Request::Acknowledge { asset, condition: longer, occurrence: 1 };
+        assert_eq!(Command { request, ..acknowledge() }.check(), Err("text_length"));
+    }
+
+    #[test]
+    fn a_command_of_a_far_version_is_refused_by_decode() {
+        let far = Command { version: crate::SCHEMA_VERSION + 2, ..acknowledge() };
+        let error = Command::decode(far.encode().unwrap().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("schema_version"), "{error}");
+    }
+
+    #[test]
+    fn a_request_that_is_not_known_is_refused() {
+        let text = acknowledge().encode().unwrap().replace("acknowledge", "reboot");
+        assert!(Command::decode(text.as_bytes()).is_err());
     }
 }

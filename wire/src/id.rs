@@ -1,4 +1,9 @@
 //! Names of sites, assets, channels and agents: bounded, and safe inside MQTT topics, Kafka keys and file names.
+//!
+//! A [`Name`] that exists has been checked, however it came to be: typed, parsed or read by serde. Names are compared
+//! byte by byte and case counts; nothing is trimmed or folded, so a text has one name or none.
+//!
+//! Must never become a way around the check: no constructor without it.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -32,7 +37,10 @@ impl fmt::Display for NameError {
             Self::Empty => write!(f, "a name must not be empty"),
             Self::TooLong(length) => write!(f, "a name has at most {MAX_NAME} bytes, this one has {length}"),
             Self::Character(c) => {
-                write!(f, "a name is made of A-Z a-z 0-9 . _ - and does not start with a dot; {c:?} is not allowed there")
+                write!(
+                    f,
+                    "a name is made of A-Z a-z 0-9 . _ - and does not start with a dot; {c:?} is not allowed there"
+                )
             }
         }
     }
@@ -124,5 +132,42 @@ impl Serialize for Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::try_from(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn names_have_1_to_64_bytes_of_the_alphabet() {
+        let longest = "x".repeat(MAX_NAME);
+        for text in ["a", "A-1_b.c", "-", "_", "0", longest.as_str()] {
+            assert_eq!(Name::new(text).map(|n| n.to_string()), Ok(text.to_string()));
+        }
+        assert_eq!(Name::new(""), Err(NameError::Empty));
+        assert_eq!(Name::new(&"x".repeat(MAX_NAME + 1)), Err(NameError::TooLong(65)));
+        assert_eq!(Name::new(".."), Err(NameError::Character('.')));
+        for (text, c) in [("a/b", '/'), ("a+", '+'), ("#", '#'), ("a b", ' '), ("a\0", '\0'), ("ä", 'ä'), ("a|", '|')]
+        {
+            assert_eq!(Name::new(text), Err(NameError::Character(c)));
+        }
+    }
+
+    #[test]
+    fn a_name_is_checked_when_it_is_read() {
+        assert_eq!(json::decode::<Name>(b"\"pump-1\"").unwrap().as_str(), "pump-1");
+        let error = json::decode::<Name>(b"\"pump/1\"").unwrap_err().to_string();
+        assert!(error.contains("'/' is not allowed"), "{error}");
+    }
+
+    #[test]
+    fn a_map_by_name_is_searched_by_text() {
+        let map: alloc::collections::BTreeMap<Name, u8> =
+            ["b", "a", "B"].into_iter().map(|n| (Name::new(n).unwrap(), 1)).collect();
+        assert!(map.contains_key("a") && map.contains_key("B") && !map.contains_key("A"));
     }
 }

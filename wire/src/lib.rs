@@ -1,8 +1,19 @@
 //! The contract between fettle's processes: every type that crosses a process boundary, its codec, its topic names.
 //!
-//! Nothing here does I/O, reads a clock or keeps state. `no_std` with `alloc`, so that firmware and servers share one
-//! definition. Growth rule: fields are only added at the end, unknown ones are skipped, one version older and newer
-//! is read. Decoders take bytes from strangers: typed targets, bounded sizes and depth, never a panic.
+//! A node's frame comes in as CBOR over MQTT ([`frame`]) and is confirmed by [`confirm`]; what the agent concludes goes
+//! out as JSON over Kafka: an [`alert`], [`health`] or [`ledger`] body inside the envelope of [`record`]; a [`command`]
+//! comes back. [`id`], [`time`] and [`unit`] are the words they are written in, [`topic`] says where they travel,
+//! [`cbor`] and [`json`] are the two codecs.
+//!
+//! - Nothing here does I/O, reads a clock or keeps state. `no_std` with `alloc`, so that firmware and servers share one
+//!   definition; no feature of ours turns `std` on.
+//! - Growth: fields are only added, at the end, and with `#[serde(default)]`; unknown ones are skipped; one version
+//!   older and newer is read. An enum is closed: a new variant of an old enum can only be sent once every reader knows
+//!   it, so it takes a version that announces it and a later one that sends it.
+//! - Decoders take bytes from strangers: typed targets, bounded sizes and depth, memory a small multiple of the input
+//!   (`tests/hostile.rs` measures it), never a panic.
+//! - What has been written stays readable: `testdata/v1/` is decoded by a test for ever, and `schema/` is what readers
+//!   without Rust may rely on.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,7 +33,7 @@ pub mod time;
 pub mod topic;
 pub mod unit;
 
-pub use alert::{Alert, AlarmState, Change, Priority};
+pub use alert::{AlarmState, Alert, Change, Priority};
 pub use command::{Command, Request};
 pub use confirm::Durable;
 pub use frame::{Frame, Quality, Waveform};
@@ -38,5 +49,16 @@ pub const SCHEMA_VERSION: u8 = 1;
 
 /// Whether a reader of this build accepts what a writer of schema `version` wrote.
 pub const fn accepts_version(version: u8) -> bool {
-    version.saturating_add(1) >= SCHEMA_VERSION && version <= SCHEMA_VERSION + 1
+    version.abs_diff(SCHEMA_VERSION) <= 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_version_older_and_newer_is_read_and_no_other() {
+        let accepted: alloc::vec::Vec<u8> = (0..=u8::MAX).filter(|v| accepts_version(*v)).collect();
+        assert_eq!(accepted, [SCHEMA_VERSION - 1, SCHEMA_VERSION, SCHEMA_VERSION + 1]);
+    }
 }

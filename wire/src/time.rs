@@ -1,4 +1,9 @@
 //! Event time, monotonic time and how far a clock may be trusted.
+//!
+//! All time is [`Micros`]: i64 microseconds UTC, leap seconds as POSIX counts them (a day has 86,400 s). Local zones
+//! exist only in the browser. [`Arrival`] is the only notion of the present that the engine has.
+//!
+//! Must never read a clock; each daemon has one module that does.
 
 use core::fmt;
 
@@ -47,7 +52,8 @@ pub struct Arrival {
     pub quality: ClockQuality,
 }
 
-/// `2026-11-21T09:45:14.000123Z`: RFC 3339 with microseconds, in UTC. Shows a [`Micros`].
+/// `2026-11-21T09:45:14.000123Z`: RFC 3339 with microseconds, in UTC. Shows a [`Micros`]. Every value can be shown; years
+/// outside 0000..9999 have a sign or more digits, as RFC 3339 does not provide for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rfc3339(pub Micros);
 
@@ -67,5 +73,61 @@ impl fmt::Display for Rfc3339 {
         let (hour, minute) = (in_day / HOUR, in_day / MINUTE % 60);
         let (second, micros) = (in_day / SECOND % 60, in_day % SECOND);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn known_instants_are_shown_as_date_says() {
+        // date -u -d @SECONDS +%FT%T
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (951_782_400 * SECOND, "2000-02-29T00:00:00.000000Z"),
+            (1_078_012_799 * SECOND, "2004-02-28T23:59:59.000000Z"),
+            (4_107_542_399 * SECOND + 999_999, "2100-02-28T23:59:59.999999Z"),
+            (4_107_542_400 * SECOND, "2100-03-01T00:00:00.000000Z"),
+            (EARLIEST, "2000-01-01T00:00:00.000000Z"),
+            (LATEST, "2100-01-01T00:00:00.000000Z"),
+            (1_795_254_314 * SECOND + 123, "2026-11-21T09:45:14.000123Z"),
+            (253_402_300_799 * SECOND, "9999-12-31T23:59:59.000000Z"),
+            (-62_167_219_200 * SECOND, "0000-01-01T00:00:00.000000Z"),
+        ] {
+            assert_eq!(Rfc3339(micros).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_range_are_shown_without_overflow() {
+        assert_eq!(Rfc3339(i64::MAX).to_string(), "294247-01-10T04:00:54.775807Z");
+        assert_eq!(Rfc3339(i64::MIN).to_string(), "-290308-12-21T19:59:05.224192Z");
+    }
+
+    #[test]
+    fn each_day_of_four_centuries_follows_the_one_before() {
+        let length = |year: i64, month: i64| match month {
+            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for number in 0..146_097 {
+            let text = alloc::format!("{year:04}-{month:02}-{day:02}T00:00:00.000000Z");
+            assert_eq!(Rfc3339(number * DAY).to_string(), text);
+            day += 1;
+            if day > length(year, month) {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+        }
+        assert_eq!((year, month, day), (2370, 1, 1));
     }
 }

@@ -1,4 +1,10 @@
 //! Every MQTT topic and every Kafka topic and key, in one file.
+//!
+//! Written with checked names ([`crate::Name`]), so that no level can hold `/`, `+`, `#` or `$`, be empty or start with
+//! a dot, and no Kafka topic leaves Kafka's alphabet or its 249 characters. Read without: [`parse`] takes any topic apart
+//! and leaves it to the door to reject what is not a name.
+//!
+//! Must never be bypassed: a topic or key spelled elsewhere would part ways with this file.
 
 use alloc::format;
 use alloc::string::String;
@@ -108,4 +114,75 @@ pub fn ledger_key(site: &str, agent: &str, asset: &str) -> String {
 /// The key of commands.
 pub fn command_key(site: &str, agent: &str) -> String {
     format!("{site}/{agent}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_taken_apart_again() {
+        assert_eq!(readings("s", "a"), "fettle/1/s/a");
+        assert_eq!(parse("s", &readings("s", "a")), Some(Native::Readings { asset: "a" }));
+        assert_eq!(waveform("s", "a", "c"), "fettle/1/s/a/c/waveform");
+        assert_eq!(parse("s", &waveform("s", "a", "c")), Some(Native::Waveform { asset: "a", channel: "c" }));
+        assert_eq!(durable("s", "a"), "fettle/1/s/a/durable");
+        assert_eq!(parse("s", &durable("s", "a")), Some(Native::Durable { asset: "a" }));
+        // A channel may have the name of a kind of topic.
+        let odd = waveform("s", "durable", "waveform");
+        assert_eq!(parse("s", &odd), Some(Native::Waveform { asset: "durable", channel: "waveform" }));
+    }
+
+    #[test]
+    fn other_topics_are_not_ours() {
+        for topic in [
+            "",
+            "fettle",
+            "fettle/1",
+            "fettle/1/s",
+            "fettle/1/sa",
+            "fettle/1/other/a",
+            "fettle/1/ss/a",
+            "fettle/2/s/a",
+            "fettle/11/s/a",
+            "/fettle/1/s/a",
+            "fettle/1/s/a/c",
+            "fettle/1/s/a/c/wave",
+            "fettle/1/s/a/c/waveform/",
+            "fettle/1/s/a/durable/",
+        ] {
+            assert_eq!(parse("s", topic), None, "{topic}");
+        }
+        // Empty levels are taken apart and rejected by the door as names.
+        assert_eq!(parse("s", "fettle/1/s/"), Some(Native::Readings { asset: "" }));
+    }
+
+    #[test]
+    fn the_filters_see_what_nodes_send_and_not_our_own_confirmations() {
+        let site = Name::new("s").unwrap();
+        let [frames, waveforms] = agent_filters(&site);
+        assert_eq!((frames.as_str(), waveforms.as_str()), ("fettle/1/s/+", "fettle/1/s/+/+/waveform"));
+        let sees = |filter: &str, topic: &str| {
+            filter.split('/').count() == topic.split('/').count()
+                && filter.split('/').zip(topic.split('/')).all(|(f, t)| f == "+" || f == t)
+        };
+        assert!(sees(&frames, &readings("s", "a")) && sees(&waveforms, &waveform("s", "a", "c")));
+        assert!(!sees(&frames, &durable("s", "a")) && !sees(&waveforms, &durable("s", "a")));
+    }
+
+    #[test]
+    fn kafka_topics_stay_inside_kafkas_alphabet_and_length() {
+        let topics = KafkaTopics::new(Name::new(&"p".repeat(crate::id::MAX_NAME)).unwrap());
+        for topic in [topics.alerts(), topics.health(), topics.ledger(), topics.commands(), topics.fleet()] {
+            assert!(topic.len() <= 249 && Name::check(&topic[crate::id::MAX_NAME - 1..]).is_ok(), "{topic}");
+        }
+        assert_eq!(KafkaTopics::new(Name::new("fettle").unwrap()).alerts(), "fettle.alerts");
+    }
+
+    #[test]
+    fn keys_keep_an_assets_history_together() {
+        assert_eq!(asset_key("s", "a"), "s/a");
+        assert_eq!(ledger_key("s", "g", "a"), "s/g/a");
+        assert_eq!(command_key("s", "g"), "s/g");
+    }
 }
