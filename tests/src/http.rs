@@ -32,12 +32,21 @@ pub fn post_json(url: &str, body: &Value) -> Result<String, String> {
     answer(agent().post(url).send_json(body), url)
 }
 
-/// The value of a Prometheus metric without labels, or the sum over all its labels.
+/// The value of a Prometheus metric, summed over its labels; `None` if it does not occur.
 pub fn metric(text: &str, name: &str) -> Option<f64> {
+    sum(text, |series| series.split('{').next() == Some(name))
+}
+
+/// As [`metric`], only of series that have `label="value"`.
+pub fn labelled_metric(text: &str, name: &str, label: &str, value: &str) -> Option<f64> {
+    let pair = format!("{label}=\"{value}\"");
+    sum(text, |series| series.split_once('{').is_some_and(|(bare, labels)| bare == name && labels.contains(&pair)))
+}
+
+fn sum(text: &str, wanted: impl Fn(&str) -> bool) -> Option<f64> {
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
-        let bare = series.split('{').next()?;
-        (bare == name).then(|| value.parse::<f64>().ok()).flatten()
+        wanted(series).then(|| value.parse::<f64>().ok()).flatten()
     });
     samples.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
 }
@@ -52,5 +61,6 @@ mod tests {
         assert_eq!(metric(text, "a"), Some(5.0));
         assert_eq!(metric(text, "ab"), Some(9.0));
         assert_eq!(metric(text, "c"), None);
+        assert_eq!(labelled_metric(text, "a", "x", "2"), Some(3.0));
     }
 }

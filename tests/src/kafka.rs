@@ -41,6 +41,8 @@ pub struct Record {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
+    /// When the broker appended it, milliseconds since 1970.
+    pub appended: i64,
     /// Its key.
     pub key: String,
     /// Its value.
@@ -160,7 +162,7 @@ impl Kafka {
             "-X",
             "check.crcs=true",
             "-f",
-            "%p\\t%o\\t%k\\t%s\\n",
+            "%p\\t%o\\t%T\\t%k\\t%s\\n",
         ]);
         if !output.status.success() {
             return Err(all_output(&output));
@@ -170,12 +172,13 @@ impl Kafka {
 }
 
 fn parse_record(line: &str) -> Result<Record, String> {
-    let mut fields = line.splitn(4, '\t');
+    let mut fields = line.splitn(5, '\t');
     let mut next = || fields.next().ok_or_else(|| format!("not a record: {line}"));
     let number = |text: &str| text.parse::<i64>().map_err(|e| format!("{text}: {e} in {line}"));
     Ok(Record {
         partition: i32::try_from(number(next()?)?).map_err(|e| e.to_string())?,
         offset: number(next()?)?,
+        appended: number(next()?)?,
         key: next()?.to_owned(),
         value: next()?.to_owned(),
     })
@@ -210,6 +213,8 @@ controller.listener.names=CONTROLLER
 log.dirs={}
 auto.create.topics.enable={auto_create}
 num.partitions=3
+# A record's time is when it arrived, which tells what arrived first.
+log.message.timestamp.type=LogAppendTime
 # One broker: nothing can be replicated.
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -239,8 +244,8 @@ mod tests {
 
     #[test]
     fn a_value_may_hold_tabs() {
-        let record = parse_record("1\t7\tplant-a/pump\t{\"a\":\t1}").unwrap();
-        assert_eq!((record.partition, record.offset), (1, 7));
+        let record = parse_record("1\t7\t1790000000000\tplant-a/pump\t{\"a\":\t1}").unwrap();
+        assert_eq!((record.partition, record.offset, record.appended), (1, 7, 1_790_000_000_000));
         assert_eq!((record.key.as_str(), record.value.as_str()), ("plant-a/pump", "{\"a\":\t1}"));
         assert!(parse_record("1\t7").is_err());
     }

@@ -10,6 +10,8 @@
 //! a network other than loopback, or hide that something was not run: see [`tools::require`].
 #![forbid(unsafe_code)]
 
+pub mod account;
+pub mod binaries;
 pub mod broker;
 pub mod clock;
 pub mod folder;
@@ -18,16 +20,18 @@ pub mod kafka;
 pub mod kafka_install;
 pub mod licences;
 pub mod naive;
-//PLANT pub mod plant;
+pub mod plant;
 pub mod ports;
 pub mod process;
 pub mod records;
+pub mod sim_ledger;
 pub mod tools;
 
+pub use binaries::Binary;
 pub use broker::{Broker, Policy};
 pub use clock::{Deadline, eventually};
 pub use folder::Folder;
 pub use kafka::Kafka;
-//PLANT pub use plant::{Plant, PlantOptions};
+pub use plant::{Plant, PlantOptions};
 pub use process::Process;
 pub use tools::{Tool, long, require};

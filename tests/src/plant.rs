@@ -1,0 +1,305 @@
+//! A whole plant: simulated machines, MQTT broker, agent, Kafka, fleet gateway, with configurations that fit together.
+//!
+//! One plant at a time on a machine, over all test processes: each scenario has the machine for itself, and two Kafkas
+//! never compete. Whoever wants one waits for the lock.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use fettle_wire::Tally;
+use serde_json::Value;
+
+use crate::binaries::Binary;
+use crate::broker::{Broker, Policy};
+use crate::clock::eventually;
+use crate::folder::{Folder, testbed_folder};
+use crate::http;
+use crate::kafka::{Kafka, KafkaOptions};
+use crate::ports::Port;
+use crate::process::{Process, Spec};
+use crate::sim_ledger::SimLedger;
+use crate::tools::Tool;
+
+/// The site of every plant.
+pub const SITE: &str = "plant-a";
+/// The agent of every plant.
+pub const AGENT: &str = "gw-1";
+/// What a plant needs from outside.
+pub const TOOLS: [Tool; 4] = Tool::ALL;
+/// How long a daemon may take to answer or to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is particular about a plant; everything else is as shipped.
+#[derive(Debug, Clone)]
+pub struct PlantOptions {
+    /// Name of the folder.
+    pub name: &'static str,
+    /// Top-level lines of the simulator's configuration (machines, interval, span, ..).
+    pub sim: String,
+    /// Tables of the simulator's configuration (`[fault]`, `[link]`, ..).
+    pub sim_tables: String,
+    /// Lines of the agent's `[engine]`.
+    pub engine: String,
+    /// Tables of the agent's configuration (`[[mqtt.foreign]]`, `[outbox]`, ..).
+    pub agent_tables: String,
+    /// Which broker configuration.
+    pub policy: Policy,
+    /// How many fleet gateways.
+    pub gateways: usize,
+}
+
+impl PlantOptions {
+    /// A plant as shipped.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            sim: String::new(),
+            sim_tables: String::new(),
+            engine: String::new(),
+            agent_tables: String::new(),
+            policy: Policy::Shipped,
+            gateways: 1,
+        }
+    }
+}
+
+/// One of our daemons and where it answers HTTP.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The process.
+    pub process: Process,
+    port: Port,
+}
+
+impl Daemon {
+    /// The address of `path` on its HTTP port.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.port.address())
+    }
+
+    /// Waits until it serves metrics.
+    pub fn await_ready(&mut self) {
+        let (url, name) = (self.url("/metrics"), self.process.name().to_owned());
+        eventually(&format!("{name} answers"), PATIENCE, || {
+            self.process.assert_running();
+            http::get(&url)
+        });
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same port and files, and waits until it answers.
+    pub fn start_again(&mut self) {
+        self.process.start_again();
+        self.await_ready();
+    }
+
+    /// Stops it in good order, which must end with success.
+    pub fn stop(&mut self) {
+        let status = self.process.stop(PATIENCE);
+        assert!(status.success(), "{} stopped with {status}:\n{}", self.process.name(), self.process.log_end());
+    }
+
+    /// The value of one of its metrics, summed over labels; 0 while it has none of that name.
+    pub fn metric(&self, name: &str) -> Result<f64, String> {
+        Ok(http::metric(&http::get(&self.url("/metrics"))?, name).unwrap_or(0.0))
+    }
+
+    /// The JSON at `path` of its API.
+    pub fn json(&self, path: &str) -> Result<Value, String> {
+        http::get_json(&self.url(path))
+    }
+}
+
+/// A running plant. Fields are dropped in this order: who reads before who is read, the folder last.
+#[derive(Debug)]
+pub struct Plant {
+    /// The simulator, once started.
+    pub sim: Option<Process>,
+    /// The agent.
+    pub agent: Daemon,
+    /// The fleet gateways.
+    pub gateways: Vec<Daemon>,
+    /// The MQTT broker.
+    pub broker: Broker,
+    /// Kafka.
+    pub kafka: Kafka,
+    /// Everybody's files.
+    pub folder: Folder,
+    _alone: File,
+}
+
+impl Plant {
+    /// Starts brokers, creates the topics, starts gateways and agent. The simulator waits for [`Plant::start_sim`].
+    pub fn start(options: &PlantOptions) -> Self {
+        let alone = File::create(testbed_folder().join("plant.lock")).expect("a lock file can be created");
+        alone.lock().expect("a file that is open can be locked");
+        let folder = Folder::new(options.name);
+        let broker = Broker::start(&folder, options.policy);
+        let kafka = Kafka::start(&folder, KafkaOptions::default());
+        write_sim(&folder, &broker, options);
+        run(
+            Binary::Sim,
+            &["registry", "--config"],
+            &folder.path().join("sim.toml"),
+            Some(&folder.path().join("registry.toml")),
+        );
+        let mut gateways: Vec<_> = (0..options.gateways).map(|number| start_gateway(&folder, &kafka, number)).collect();
+        let mut agent = start_agent(&folder, &broker, &kafka, options);
+        gateways.iter_mut().for_each(Daemon::await_ready);
+        agent.await_ready();
+        Self { sim: None, agent, gateways, broker, kafka, folder, _alone: alone }
+    }
+
+    /// Starts the simulator.
+    pub fn start_sim(&mut self) {
+        let configuration = self.folder.path().join("sim.toml");
+        let sim = Spec::new("fettle-sim", Binary::Sim.path(), self.folder.path()).args(["run", "--config"]);
+        self.sim = Some(sim.arg(configuration).start());
+    }
+
+    /// Waits until the simulator has generated everything, got everything confirmed, and ended; its ledger.
+    pub fn await_sim(&mut self, within: Duration) -> SimLedger {
+        let sim = self.sim.as_mut().expect("start_sim comes first");
+        let status = sim.wait(within);
+        assert!(status.success(), "fettle-sim ended with {status}:\n{}", sim.log_end());
+        self.sim_ledger().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The simulator's ledger as last written.
+    pub fn sim_ledger(&self) -> Result<SimLedger, String> {
+        SimLedger::load(&self.folder.path().join("sim-ledger.json"))
+    }
+
+    /// Waits until the agent has confirmed `frames` frames more than `before`; how many are confirmed then.
+    pub fn await_confirmed(&mut self, before: u64, frames: u64, within: Duration) -> u64 {
+        eventually(&format!("{frames} more frames are confirmed durable"), within, || {
+            let ledger = self.sim_ledger()?;
+            let confirmed = ledger.frames.confirmed;
+            if confirmed >= before + frames {
+                return Ok(confirmed);
+            }
+            if let Some(sim) = &mut self.sim {
+                assert!(sim.running(), "fettle-sim ended after {confirmed} frames:\n{}", sim.log_end());
+            }
+            Err(format!("{confirmed} confirmed, {before} before"))
+        })
+    }
+
+    /// Waits until Kafka has everything that the agent has to say.
+    pub fn await_outbox_empty(&self, within: Duration) {
+        eventually("the outbox is empty", within, || match self.agent.metric("fettle_agent_kafka_lag_records")? {
+            0.0 => Ok(()),
+            waiting => Err(format!("{waiting} records wait")),
+        });
+    }
+
+    /// The sum of all accounts that a gateway shows.
+    pub fn gateway_total(&self, gateway: usize) -> Result<Tally, String> {
+        let shown = self.gateways[gateway].json("/api/v1/ledger")?;
+        serde_json::from_value(shown["total"].clone()).map_err(|e| format!("/api/v1/ledger: {e} in {shown}"))
+    }
+
+    /// The record of every reading that the simulator generated.
+    pub fn record(&self) -> PathBuf {
+        self.folder.path().join("sim-record.csv")
+    }
+
+    /// The ground truth, one JSON value per machine.
+    pub fn truth(&self) -> Vec<Value> {
+        let path = self.folder.path().join("sim-truth.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+    }
+
+    /// The unit of an asset's channel as the registry has it.
+    pub fn registry(&self) -> toml::Table {
+        let path = self.folder.path().join("registry.toml");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+        text.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// Runs one of our commands on the plant's configuration of that daemon; its standard output.
+    pub fn command(&self, binary: Binary, arguments: &[&str]) -> String {
+        let configuration = match binary {
+            Binary::Agent => "agent.toml",
+            Binary::Gateway => "gateway-0.toml",
+            Binary::Sim => "sim.toml",
+        };
+        run(binary, &[arguments, &["--config"]].concat(), &self.folder.path().join(configuration), None)
+    }
+}
+
+/// Unit of `channel` of `asset` in a registry.
+pub fn unit(registry: &toml::Table, asset: &str, channel: &str) -> String {
+    let channel = &registry["assets"][asset]["channels"][channel];
+    channel["unit"].as_str().expect("a channel's unit is a text").to_owned()
+}
+
+fn write_sim(folder: &Folder, broker: &Broker, options: &PlantOptions) {
+    let text = format!(
+        "site = \"{SITE}\"\nledger = \"sim-ledger.json\"\nrecord = \"sim-record.csv\"\ntruth = \"sim-truth.jsonl\"\n\
+         ledger_interval = \"200ms\"\n{}\n[mqtt]\nport = {}\n{}\n",
+        options.sim,
+        broker.port(),
+        options.sim_tables
+    );
+    folder.write("sim.toml", text);
+}
+
+fn start_gateway(folder: &Folder, kafka: &Kafka, number: usize) -> Daemon {
+    let port = Port::reserve();
+    let text = format!(
+        "listen = \"{}\"\nstore = \"gateway-{number}\"\ninstance = \"gateway-{number}\"\n\
+         [kafka]\nbrokers = \"{}\"\n",
+        port.address(),
+        kafka.brokers()
+    );
+    let configuration = folder.write(&format!("gateway-{number}.toml"), text);
+    if number == 0 {
+        run(Binary::Gateway, &["topics", "apply", "--config"], &configuration, None);
+    }
+    let name = format!("fettle-gateway-{number}");
+    let process = Spec::new(&name, Binary::Gateway.path(), folder.path()).args(["run", "--config"]).arg(configuration);
+    Daemon { process: process.start(), port }
+}
+
+fn start_agent(folder: &Folder, broker: &Broker, kafka: &Kafka, options: &PlantOptions) -> Daemon {
+    let port = Port::reserve();
+    let text = format!(
+        "site = \"{SITE}\"\nagent = \"{AGENT}\"\nstore = \"agent\"\nregistry = \"registry.toml\"\nsign = true\n\
+         [mqtt]\nport = {}\n[kafka]\nbrokers = \"{}\"\n[http]\nlisten = \"{}\"\n[ledger]\ninterval = \"1s\"\n\
+         [engine]\n{}\n{}\n",
+        broker.port(),
+        kafka.brokers(),
+        port.address(),
+        options.engine,
+        options.agent_tables
+    );
+    let configuration = folder.write("agent.toml", text);
+    let process = Spec::new("fettle-agent", Binary::Agent.path(), folder.path()).args(["run", "--config"]);
+    Daemon { process: process.arg(configuration).start(), port }
+}
+
+/// Runs one of our commands to its end, which must be success; its standard output, also written to `to`.
+fn run(binary: Binary, arguments: &[&str], configuration: &std::path::Path, to: Option<&std::path::Path>) -> String {
+    let output = Command::new("timeout")
+        .arg("120")
+        .arg(binary.path())
+        .args(arguments)
+        .arg(configuration)
+        .stdin(Stdio::null())
+        .output()
+        .expect("`timeout` is part of every Linux system");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} {arguments:?} ended with {}:\n{errors}", binary.name(), output.status);
+    if let Some(path) = to {
+        std::fs::write(path, &output.stdout).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+    }
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
