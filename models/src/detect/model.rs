@@ -1,0 +1,295 @@
+//! The model of a healthy asset: what each monitored channel does at this speed and load, given what it did before.
+//!
+//! Idea: each monitored channel is regressed on its own last value, the operating channels now and one slide before, and
+//! on those of the other offered regressors that earn their place (an ARX model). What is left, the innovation, is
+//! close to white and free of regime: pre-whitening and regime normalisation are one regression. A second regression
+//! without the channel's own past says what level belongs to a regime; trends are judged against it.
+//!
+//! Guarantee: for a linear process of first or second order with Gaussian noise the innovations are white up to
+//! estimation error, and that error is known: the variance of a prediction is variance * leverage, with
+//! leverage = 1/n + r' (R'R)^-1 r. `mewma` divides it out.
+//! Cost: a few dozen multiplications per channel and slide.
+//!
+//! M1: `channels` holds no channel whose innovation is constant or a combination of the others'.
+
+use fettle_wire::Micros;
+use fettle_wire::time::MONTH;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::DetectorParams;
+use crate::detect::feature::{Plan, Row};
+use crate::detect::linear::{Cholesky, Fit, fit};
+use crate::detect::moments::Moments;
+use crate::detect::run_length;
+use crate::detect::tail::chi_squared_quantile_above;
+
+/// Squared t statistic a regressor needs to earn its place. Between Akaike's 2, which costs false alarms through
+/// needless parameters, and Schwarz's ln n = 7.3 at 1,440 slides, which leaves real effects out.
+const ENTER: f64 = 6.0;
+/// An innovation with this share of its channel's variance or less is rounding, not noise.
+const RELATIVE_NOISE: f64 = 1e-10;
+/// Own lags together never count as more than this, so that the long-run variance stays finite.
+const MAX_PERSISTENCE: f64 = 0.98;
+/// Share of innovations that are longer, while healthy and Gaussian, than the length to which all are cut.
+const CLIPPED_SHARE: f64 = 5e-4;
+
+/// Where the operating channels were while the baseline was learned, in the plan's order.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Regime {
+    ranges: Vec<(f64, f64)>,
+}
+
+impl Regime {
+    /// Widens to hold the operating channels of this slide, all of which must be known.
+    pub(crate) fn learn(&mut self, plan: &Plan, row: &Row) {
+        let values = &row.values[plan.now()];
+        if self.ranges.is_empty() {
+            self.ranges = values.iter().map(|v| (*v, *v)).collect();
+        }
+        for (range, v) in self.ranges.iter_mut().zip(values) {
+            *range = (range.0.min(*v), range.1.max(*v));
+        }
+    }
+
+    /// Whether every operating channel is within what was learned, plus a margin of a quarter of the learned range and
+    /// of 2 % of its larger end. Absent channels are not judged here.
+    pub(crate) fn holds(&self, plan: &Plan, row: &Row) -> bool {
+        row.values[plan.now()].iter().zip(&self.ranges).all(|(value, (low, high))| {
+            let margin = 0.25 * (high - low) + 0.02 * low.abs().max(high.abs());
+            !(*value < low - margin || *value > high + margin)
+        })
+    }
+}
+
+/// One monitored channel's model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ChannelModel {
+    /// Index in the layout.
+    pub(crate) channel: usize,
+    /// Index among the plan's monitored channels.
+    pub(crate) position: usize,
+    /// Mean over the baseline, SI.
+    pub(crate) mean: f64,
+    terms: Vec<usize>,
+    beta: Vec<f64>,
+    inverse: Vec<f64>,
+    /// Innovation variance, SI squared.
+    pub(crate) variance: f64,
+    /// How much wider than computed the smoothed innovations were on data the model had not seen; 1 if not
+    /// significantly so.
+    pub(crate) inflation: f64,
+    static_terms: Vec<usize>,
+    static_beta: Vec<f64>,
+    /// Variance about the static expectation, SI squared.
+    pub(crate) static_variance: f64,
+    /// Variance of a long mean about the static expectation times its number of slides, SI squared.
+    pub(crate) long_run_variance: f64,
+}
+
+/// What follows from the settings and the number of channels.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Calibration {
+    lambda: f64,
+    run_length: f64,
+}
+
+/// The frozen baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Model {
+    pub(crate) plan: Plan,
+    pub(crate) regime: Regime,
+    pub(crate) channels: Vec<ChannelModel>,
+    /// Monitored and operating channels that do not take part, by index in the layout.
+    pub(crate) dropped: Vec<usize>,
+    /// Means of the regressors.
+    means: Vec<f64>,
+    rows: f64,
+    /// Degrees of freedom of the covariance.
+    pub(crate) freedom: f64,
+    /// Factor of the innovations' covariance.
+    pub(crate) covariance: Cholesky,
+    pub(crate) precision_diagonal: Vec<f64>,
+    calibration: Option<Calibration>,
+    /// Threshold on the corrected T2.
+    pub(crate) threshold: f64,
+    /// Square of the length to which whitened innovations are cut.
+    pub(crate) clip: f64,
+    pub(crate) winsorised: u64,
+}
+
+impl Model {
+    /// Fits the model; `None` if no monitored channel varies.
+    pub(crate) fn fit(plan: &Plan, regime: &Regime, moments: &Moments) -> Option<Self> {
+        let fits: Vec<(usize, Fit)> = (0..plan.monitored.len())
+            .map(|position| (position, fit_channel(plan, moments, position)))
+            .filter(|(position, fit)| {
+                let target = plan.target(*position);
+                let total = moments.product(target, target);
+                let rounding = 1e-24 * moments.mean[target] * moments.mean[target] * f64::from(moments.count);
+                fit.residual > RELATIVE_NOISE * total && total > rounding
+            })
+            .collect();
+        let (fits, covariance, residual) = independent(plan, moments, fits)?;
+        let most = fits.iter().map(|(_, fit)| fit.terms.len()).max().unwrap_or(0);
+        let channels: Vec<_> = fits
+            .into_iter()
+            .zip(residual)
+            .map(|((position, fit), variance)| ChannelModel::new(plan, moments, position, fit, variance))
+            .collect();
+        Some(Self {
+            plan: plan.clone(),
+            regime: regime.clone(),
+            dropped: Vec::new(),
+            means: moments.mean[..plan.regressors()].to_vec(),
+            rows: f64::from(moments.count),
+            freedom: (f64::from(moments.count) - 1.0 - most as f64).max(channels.len() as f64 + 1.0),
+            precision_diagonal: covariance.inverse_diagonal(),
+            covariance,
+            channels,
+            calibration: None,
+            threshold: f64::INFINITY,
+            clip: f64::INFINITY,
+            winsorised: 0,
+        })
+    }
+
+    /// Whether threshold and clip belong to other settings than these.
+    pub(crate) fn is_stale(&self, params: &DetectorParams) -> bool {
+        self.calibration != Some(Calibration { lambda: params.lambda, run_length: run_length(params) })
+    }
+
+    /// Computes threshold and clip for these settings.
+    pub(crate) fn calibrate(&mut self, params: &DetectorParams) {
+        let (p, lambda, run_length) = (self.channels.len(), params.lambda, run_length(params));
+        self.calibration = Some(Calibration { lambda, run_length });
+        self.threshold = run_length::threshold(p, lambda, run_length);
+        // Innovations of the clip's length, all in one direction, must take the score far over the threshold.
+        let reach = 4.0 * self.threshold * lambda / (2.0 - lambda);
+        self.clip = chi_squared_quantile_above(CLIPPED_SHARE, p).max(reach);
+    }
+
+    /// Whether the innovation of channel `i` of the model can be computed.
+    pub(crate) fn is_ready(&self, i: usize, row: &Row) -> bool {
+        let model = &self.channels[i];
+        let known = |k: usize| !row.values[k].is_nan();
+        known(self.plan.target(model.position)) && model.terms.iter().all(|k| known(*k))
+    }
+
+    /// The innovation of each of the model's channels, SI; NaN where it cannot be computed.
+    pub(crate) fn innovations(&self, row: &Row) -> Vec<f64> {
+        let residual = |c: &ChannelModel| {
+            let explained = c.terms.iter().zip(&c.beta).map(|(k, b)| b * (row.values[*k] - self.means[*k]));
+            row.values[self.plan.target(c.position)] - c.mean - explained.sum::<f64>()
+        };
+        self.channels.iter().map(residual).collect()
+    }
+
+    /// What the static regression adds to a channel's mean at this speed and load, SI; NaN if the regime is unknown.
+    pub(crate) fn regime_effect(&self, i: usize, row: &Row) -> f64 {
+        let c = &self.channels[i];
+        let terms = c.static_terms.iter().zip(&c.static_beta);
+        terms.map(|(k, b)| b * (row.values[*k] - self.means[*k])).sum()
+    }
+
+    /// Deviations of a row's regressors from their means; 0 where unknown.
+    pub(crate) fn deviations<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = f64> + 'a {
+        row.values.iter().zip(&self.means).map(|(v, m)| if v.is_nan() { 0.0 } else { v - m })
+    }
+
+    /// Variance of the prediction of channel `i` from estimation alone, as a multiple of its innovation variance, at
+    /// regressors that deviate from their means by `deviations`.
+    pub(crate) fn leverage(&self, i: usize, deviations: &[f64]) -> f64 {
+        let c = &self.channels[i];
+        let n = c.terms.len();
+        let mut sum = 0.0;
+        for (a, row) in c.terms.iter().zip(c.inverse.chunks_exact(n.max(1))) {
+            let dot: f64 = row.iter().zip(&c.terms).map(|(v, b)| v * deviations[*b]).sum();
+            sum += dot * deviations[*a];
+        }
+        1.0 / self.rows + sum.max(0.0)
+    }
+}
+
+/// Slides between two false alarms.
+fn run_length(params: &DetectorParams) -> f64 {
+    MONTH as f64 / (params.slide.max(1 as Micros) as f64 * params.false_alarms_per_asset_month)
+}
+
+fn fit_channel(plan: &Plan, moments: &Moments, position: usize) -> Fit {
+    let forced: Vec<usize> = [plan.lag(position, 1)].into_iter().chain(plan.now()).chain(plan.before()).collect();
+    let offered: Vec<usize> = plan.shapes().chain([plan.lag(position, 2)]).collect();
+    fit(moments, plan.target(position), &forced, &offered, ENTER)
+}
+
+type Independent = (Vec<(usize, Fit)>, Cholesky, Vec<f64>);
+
+/// Keeps the channels whose innovations are not combinations of earlier ones', with the factor of their covariance and
+/// their variances (M1).
+fn independent(plan: &Plan, moments: &Moments, fits: Vec<(usize, Fit)>) -> Option<Independent> {
+    let covariance = |a: &(usize, Fit), b: &(usize, Fit)| {
+        // An innovation is a weighted sum of the row's components: 1 for the target, minus beta for the terms.
+        let weights = |(position, fit): &(usize, Fit)| {
+            let terms: Vec<_> = fit.terms.iter().copied().zip(fit.beta.iter().map(|b| -b)).collect();
+            [(plan.target(*position), 1.0)].into_iter().chain(terms).collect::<Vec<_>>()
+        };
+        let (wa, wb) = (weights(a), weights(b));
+        let sum: f64 =
+            wa.iter().map(|(i, x)| wb.iter().map(|(j, y)| x * y * moments.product(*i, *j)).sum::<f64>()).sum();
+        let freedom = |f: &Fit| (f64::from(moments.count) - 1.0 - f.terms.len() as f64).max(1.0);
+        sum / libm::sqrt(freedom(&a.1) * freedom(&b.1))
+    };
+    let matrix = |kept: &[(usize, Fit)]| -> Vec<f64> {
+        kept.iter().flat_map(|a| kept.iter().map(move |b| covariance(a, b))).collect()
+    };
+    let done = |kept: Vec<(usize, Fit)>| {
+        let entries = matrix(&kept);
+        let factor = Cholesky::new(kept.len(), &entries)?;
+        let diagonal = (0..kept.len()).map(|i| entries[i * kept.len() + i]).collect();
+        Some((kept, factor, diagonal))
+    };
+    if fits.is_empty() {
+        return None;
+    }
+    if let Some(all) = done(fits.clone()) {
+        return Some(all);
+    }
+    let mut kept: Vec<(usize, Fit)> = Vec::new();
+    for fit in fits {
+        kept.push(fit);
+        if Cholesky::new(kept.len(), &matrix(&kept)).is_none() {
+            kept.pop();
+        }
+    }
+    done(kept)
+}
+
+impl ChannelModel {
+    fn new(plan: &Plan, moments: &Moments, position: usize, dynamic: Fit, variance: f64) -> Self {
+        let target = plan.target(position);
+        let own = |age: usize| dynamic.terms.iter().position(|k| *k == plan.lag(position, age));
+        let own = [1, 2].into_iter().filter_map(own).map(|i| dynamic.beta[i]).sum::<f64>();
+        let persistence = own.clamp(0.0, MAX_PERSISTENCE);
+        let stretch = (1.0 + persistence) / (1.0 - persistence);
+        let forced: Vec<usize> = plan.now().collect();
+        let offered: Vec<usize> = plan.shapes().collect();
+        // Dependent residuals carry less information: a regressor must be more significant by the same factor.
+        let level = fit(moments, target, &forced, &offered, ENTER * stretch);
+        let freedom = (f64::from(moments.count) - 1.0 - level.terms.len() as f64).max(1.0);
+        let static_variance = level.residual / freedom;
+        let white = variance / ((1.0 - persistence) * (1.0 - persistence));
+        Self {
+            channel: plan.monitored[position],
+            position,
+            mean: moments.mean[target],
+            terms: dynamic.terms,
+            beta: dynamic.beta,
+            inverse: dynamic.inverse,
+            variance,
+            inflation: 1.0,
+            static_terms: level.terms,
+            static_beta: level.beta,
+            static_variance,
+            long_run_variance: white.max(static_variance * stretch),
+        }
+    }
+}
