@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fettle_wire::Tally;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::binaries::Binary;
@@ -199,10 +200,23 @@ impl Plant {
         });
     }
 
-    /// The sum of all accounts that a gateway shows.
-    pub fn gateway_total(&self, gateway: usize) -> Result<Tally, String> {
-        let shown = self.gateways[gateway].json("/api/v1/ledger")?;
-        serde_json::from_value(shown["total"].clone()).map_err(|e| format!("/api/v1/ledger: {e} in {shown}"))
+    /// What a gateway shows of the whole fleet.
+    pub fn fleet(&self, gateway: usize) -> Result<Fleet, String> {
+        let shown = self.gateways[gateway].json("/api/v1/ledger?limit=10000")?;
+        serde_json::from_value(shown.clone()).map_err(|e| format!("/api/v1/ledger: {e} in {shown}"))
+    }
+
+    /// Waits until a gateway shows exactly `total`, balanced, without a conflict.
+    pub fn await_gateway_total(&self, gateway: usize, total: &Tally, within: Duration) -> Fleet {
+        eventually(&format!("gateway {gateway} shows the same sums"), within, || {
+            let fleet = self.fleet(gateway)?;
+            let equal = fleet.totals.readings == *total && fleet.totals.unbalanced == 0 && fleet.conflicts == 0;
+            if equal {
+                Ok(fleet)
+            } else {
+                Err(format!("{:?}, {} conflicts; Kafka {total:?}", fleet.totals, fleet.conflicts))
+            }
+        })
     }
 
     /// The record of every reading that the simulator generated.
@@ -232,6 +246,49 @@ impl Plant {
             Binary::Sim => "sim.toml",
         };
         run(binary, &[arguments, &["--config"]].concat(), &self.folder.path().join(configuration), None)
+    }
+}
+
+/// A gateway's ledger, `GET /api/v1/ledger`, as far as scenarios look at it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Fleet {
+    /// Sums over all accounts.
+    pub totals: Totals,
+    /// Records with a known id and another content.
+    pub conflicts: u64,
+    /// What became of the records of each partition.
+    pub records: Vec<PartitionCounts>,
+}
+
+/// Sums over all accounts.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Totals {
+    /// What became of the readings.
+    pub readings: Tally,
+    /// Accounts that do not balance.
+    pub unbalanced: u64,
+    /// Frames missing.
+    pub missing: u64,
+}
+
+/// What became of one partition's records.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PartitionCounts {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Changed what is known.
+    pub applied: u64,
+    /// Known already.
+    pub duplicates: u64,
+}
+
+impl Fleet {
+    /// Records of a topic that were applied, and that were known already.
+    pub fn records_of(&self, topic: &str) -> (u64, u64) {
+        let of_topic = self.records.iter().filter(|counts| counts.topic == topic);
+        of_topic.fold((0, 0), |sum, counts| (sum.0 + counts.applied, sum.1 + counts.duplicates))
     }
 }
 

@@ -30,10 +30,7 @@ fn every_frame_confirmed_durable_is_accounted_for_and_every_aggregate_is_right()
             if differences.is_empty() { Ok(ledger) } else { Err(differences[..differences.len().min(10)].join("; ")) }
         });
     let total = records::total(ledger.values());
-    eventually("the gateway shows the same sums", Duration::from_secs(60), || {
-        let shown = plant.gateway_total(0)?;
-        if shown == total { Ok(()) } else { Err(format!("gateway {shown:?}, Kafka {total:?}")) }
-    });
+    plant.await_gateway_total(0, &total, Duration::from_secs(60));
     plant.await_outbox_empty(Duration::from_secs(60));
 
     let history = History::load(&plant.record());

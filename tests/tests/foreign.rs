@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use fettle_wire::time::{DAY, Rfc3339, SECOND};
-use fettle_wire::{Command, Health, Name, Request};
+use fettle_wire::Health;
+use fettle_wire::time::{Rfc3339, SECOND};
 use testbed::folder::repository;
 use testbed::{Kafka, Plant, PlantOptions, clock, eventually, http, plant, records, require};
 
@@ -50,7 +50,10 @@ fn a_foreign_publisher_is_picked_up_adopted_and_read_by_an_independent_consumer(
         if (waiting, counted) == (Some(1.0), Some(1.0)) { Ok(()) } else { Err(format!("{waiting:?} {counted:?}")) }
     });
 
-    adopt(&plant.kafka);
+    let adopt = plant.gateways[0].url(&format!("/api/v1/assets/{}/{ASSET}/adopt", plant::SITE));
+    eventually("a person adopts the asset at the fleet gateway", Duration::from_secs(30), || {
+        http::post_json(&adopt, &serde_json::json!({ "person": "Ada" }))
+    });
     eventually("the asset is adopted", Duration::from_secs(30), || {
         match plant.agent.metric("fettle_agent_engine_quarantined_assets")? {
             0.0 => Ok(()),
@@ -84,25 +87,17 @@ fn a_foreign_publisher_is_picked_up_adopted_and_read_by_an_independent_consumer(
     assert!(assert_fits(&plant.kafka, "fettle.health", "health") >= 9);
     assert!(assert_fits(&plant.kafka, "fettle.ledger", "ledger") >= 1);
     assert_fits(&plant.kafka, "fettle.alerts", "alert");
+    assert_fits_command(&plant.kafka);
 }
 
-/// Asks for the adoption as the centre does: a command on Kafka.
-fn adopt(kafka: &Kafka) {
-    let now = clock::wall();
-    let command = Command {
-        version: fettle_wire::SCHEMA_VERSION,
-        id: "adopt-1".to_owned(),
-        site: Name::new(plant::SITE).unwrap(),
-        agent: Name::new(plant::AGENT).unwrap(),
-        issuer: "test".to_owned(),
-        issued: now,
-        expires: now + DAY,
-        request: Request::Adopt { asset: Name::new(ASSET).unwrap() },
-    };
-    let text = serde_json::to_string(&command).unwrap();
-    let errors: Vec<_> =
-        schema("command").iter_errors(&serde_json::to_value(&command).unwrap()).map(|e| e.to_string()).collect();
-    assert!(errors.is_empty(), "{errors:?}");
-    let key = fettle_wire::topic::command_key(plant::SITE, plant::AGENT);
-    kafka.produce("fettle.commands", &key, &text);
+/// The gateway's command fits its schema; commands travel without an envelope.
+fn assert_fits_command(kafka: &Kafka) {
+    let command = schema("command");
+    let records = kafka.read("fettle.commands").unwrap();
+    assert_eq!(records.len(), 1, "one adoption was asked for");
+    for record in &records {
+        let value: serde_json::Value = serde_json::from_str(&record.value).unwrap();
+        let errors: Vec<_> = command.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:#?} in {}", record.value);
+    }
 }

@@ -82,10 +82,7 @@ fn settle(plant: &mut Plant) -> BTreeMap<(String, Micros), Health> {
     });
     plant.await_outbox_empty(Duration::from_secs(60));
     let total = records::total(records::final_ledger(&plant.kafka).unwrap().values());
-    eventually("the gateway shows the same sums", Duration::from_secs(60), || {
-        let shown = plant.gateway_total(0)?;
-        if shown == total { Ok(()) } else { Err(format!("gateway {shown:?}, Kafka {total:?}")) }
-    });
+    plant.await_gateway_total(0, &total, Duration::from_secs(60));
     let all: Vec<records::Published<Health>> = records::read(&plant.kafka, "fettle.health").unwrap();
     assert_eq!(records::conflicts(&all), Vec::<String>::new(), "equal id, different content");
     assert_eq!(plant.agent.metric("fettle_agent_conflicts_total"), Ok(0.0));
