@@ -32,6 +32,11 @@ impl Count {
         self.frames += 1;
         self.readings += u64::from(readings);
     }
+
+    fn take(&mut self, readings: u32) {
+        self.frames -= 1;
+        self.readings -= u64::from(readings);
+    }
 }
 
 /// One frame in the ring, with what the link knows of it.
@@ -60,6 +65,7 @@ pub struct Ring {
     confirmed: Count,
     overflowed: Count,
     discarded: Count,
+    live: Count,
 }
 
 impl Ring {
@@ -73,6 +79,7 @@ impl Ring {
             confirmed: Count::default(),
             overflowed: Count::default(),
             discarded: Count::default(),
+            live: Count::default(),
         }
     }
 
@@ -123,9 +130,7 @@ impl Ring {
 
     /// Frames and readings held and not given up.
     pub fn held(&self) -> Count {
-        let mut count = Count::default();
-        self.held.iter().filter(|h| !h.discarded).for_each(|h| count.add(h.readings));
-        count
+        self.live
     }
 
     /// Adds the frame of sequence [`Self::next`]: its bytes, where the eight bytes of `oldest` lie in them, and how many
@@ -133,6 +138,7 @@ impl Ring {
     /// included.
     pub(crate) fn push(&mut self, bytes: Vec<u8>, oldest_at: u32, readings: u32) {
         self.bytes += bytes.len() + ENTRY_BYTES;
+        self.live.add(readings);
         self.held.push_back(Held { bytes, oldest_at, readings, sends: 0, acked: false, discarded: false, at: 0 });
         while self.bytes > self.capacity {
             let Some(gone) = self.pop() else { break };
@@ -166,6 +172,7 @@ impl Ring {
         let (freed, readings) = (held.bytes.len(), held.readings);
         held.bytes = Vec::new();
         self.bytes -= freed;
+        self.live.take(readings);
         self.discarded.add(readings);
         self.drop_discarded();
     }
@@ -198,6 +205,9 @@ impl Ring {
         let gone = self.held.pop_front()?;
         self.first += 1;
         self.bytes -= gone.bytes.len() + ENTRY_BYTES;
+        if !gone.discarded {
+            self.live.take(gone.readings);
+        }
         Some(gone)
     }
 

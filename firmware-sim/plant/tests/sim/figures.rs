@@ -1,0 +1,89 @@
+//! Figures, printed on demand: `cargo test -p fettle-sim --test sim figures -- --ignored --nocapture`.
+//!
+//! The program itself runs against a mosquitto without a subscriber, so that the sim is what is measured; time counts
+//! from the first to the last acknowledgement the ledger shows, CPU time is the process's own from /proc.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fettle_sim::ledger::Ledger;
+use fettle_sim::publish::Clock;
+
+use crate::support::Broker;
+
+struct Measured {
+    per_second: f64,
+    cpu_us: f64,
+}
+
+/// CPU time of a process in microseconds: fields 14 and 15 of /proc/PID/stat, in ticks of 10 ms.
+fn cpu(child: &Child) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10_000.0
+}
+
+fn measure(folder: &Path, port: u16, frames: u64, top: &str, mqtt: &str) -> Measured {
+    let config = folder.join("sim.toml");
+    let ledger = folder.join("ledger.json");
+    let _ = std::fs::remove_file(&ledger);
+    let text = format!(
+        "site = \"a\"\nledger = \"ledger.json\"\nledger_interval = \"100ms\"\nresend_after = \"1h\"\n\
+         ring_bytes = \"1GiB\"\n{top}\n[mqtt]\nport = {port}\n{mqtt}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let clock = Clock::start();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fettle-sim"))
+        .args(["run", "--log", "error", "--config"])
+        .arg(&config)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let read = || -> Option<Ledger> { serde_json::from_slice(&std::fs::read(&ledger).ok()?).ok() };
+    let (mut first, mut last) = (None, (0.0, 0.0, 0));
+    while last.2 < frames && clock.monotonic() < 60_000_000 {
+        std::thread::sleep(Duration::from_millis(50));
+        let done = read().map_or(0, |l| l.traffic.acknowledged);
+        if done > last.2 {
+            last = (clock.monotonic() as f64, cpu(&child), done);
+            first.get_or_insert(last);
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let first = first.unwrap();
+    let count = (last.2 - first.2) as f64;
+    Measured { per_second: count / (last.0 - first.0) * 1e6, cpu_us: (last.1 - first.1) / count }
+}
+
+#[test]
+#[ignore = "measures for minutes; run it alone on a quiet machine"]
+fn figures() {
+    for extra in ["", "set_tcp_nodelay true"] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(broker) = Broker::start(folder.path(), extra) else { return };
+        println!("broker: {}", if extra.is_empty() { "default" } else { extra });
+        for (readings, frames) in [(1, 60_000), (100, 20_000)] {
+            for (nodelay, inflight) in [(false, 20), (true, 20), (false, 200), (true, 200), (true, 1000)] {
+                let top = format!(
+                    "machines = 20\nstart = \"now-300d\"\nspeed = 1e6\nframe_readings = {readings}\nframes = {frames}"
+                );
+                let mqtt = format!("tcp_nodelay = {nodelay}\ninflight = {inflight}");
+                let Measured { per_second, cpu_us } = measure(folder.path(), broker.port, frames, &top, &mqtt);
+                println!(
+                    "readings/frame {readings:3}  tcp_nodelay {nodelay:5}  inflight {inflight:4}: {per_second:7.0} frames/s, \
+                     {cpu_us:5.1} us CPU/frame"
+                );
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(folder.path(), "") else { return };
+    let top = "machines = 2000\nduration = \"20s\"\ndrain = \"0s\"";
+    let Measured { per_second, cpu_us } = measure(folder.path(), broker.port, 30_000, top, "connections = 4");
+    let nodes = 1e6 / cpu_us;
+    println!(
+        "2000 nodes, 5 readings a second in one frame: {per_second:.0} frames/s, {cpu_us:.1} us CPU/frame, so {nodes:.0} nodes a core"
+    );
+}
