@@ -275,7 +275,7 @@ fn what_a_broken_connection_left_open_goes_first_on_the_next() {
     let mut actions = Vec::new();
     world.node.step(0, Event::Connected, &mut actions);
     for i in 0..8 {
-        world.node.reading(0, 0, i as f64, Quality::Good);
+        world.node.reading(0, 0, f64::from(i), Quality::Good);
     }
     world.node.step(0, Event::Room(3), &mut actions);
     world.node.step(0, Event::Acknowledged(1), &mut actions);
@@ -296,7 +296,7 @@ fn a_frame_that_no_transport_carries_does_not_hold_the_others_up() {
     let mut actions = Vec::new();
     world.node.step(0, Event::Connected, &mut actions);
     for i in 0..6 {
-        world.node.reading(0, 0, i as f64, Quality::Good);
+        world.node.reading(0, 0, f64::from(i), Quality::Good);
     }
     world.node.step(0, Event::Room(3), &mut actions);
     world.node.step(0, Event::Undeliverable(1), &mut Vec::new());
