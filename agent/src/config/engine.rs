@@ -1,0 +1,69 @@
+//! The section `[engine]`: what is typed becomes [`Settings`], whose own rules then judge it.
+
+use std::time::Duration;
+
+use fettle_models::{Settings, UnknownPolicy};
+
+use super::quantity::{DURATION_FORM, micros, show_duration};
+use super::raw::{Rule, Section, number, whole};
+
+pub(super) fn engine(section: &Section<'_, '_>) -> Settings {
+    let mut settings = Settings::default();
+    spans(section, &mut settings);
+    numbers(section, &mut settings);
+    let remedy = "write \"quarantine\": unknown assets are counted, listed and taken into service by a command";
+    let unknown = section.get("unknown", Rule("must be quarantine or adopt", remedy), |v| match v.as_str()? {
+        "quarantine" => Some(UnknownPolicy::Quarantine),
+        "adopt" => Some(UnknownPolicy::Adopt),
+        _ => None,
+    });
+    settings.unknown = unknown.unwrap_or(settings.unknown);
+    for problem in settings.check() {
+        section.report_value(problem.key, problem.value, Rule(&problem.rule, &problem.remedy));
+    }
+    section.finish();
+    settings
+}
+
+fn spans(section: &Section<'_, '_>, settings: &mut Settings) {
+    let rule = format!("must be a duration: {DURATION_FORM}");
+    for (key, field) in [
+        ("pane", &mut settings.pane),
+        ("slide", &mut settings.slide),
+        ("window", &mut settings.window),
+        ("disorder", &mut settings.disorder),
+        ("lateness", &mut settings.lateness),
+        ("idle", &mut settings.idle),
+        ("publish", &mut settings.publish),
+        ("max_ahead", &mut settings.max_ahead),
+        ("rul_horizon", &mut settings.rul_horizon),
+        ("on_delay", &mut settings.on_delay),
+        ("off_delay", &mut settings.off_delay),
+        ("retire_after", &mut settings.retire_after),
+    ] {
+        let default = u64::try_from(*field).map(Duration::from_micros).unwrap_or_default();
+        let remedy = format!("write \"{}\" if in doubt", show_duration(default));
+        *field = section.get(key, Rule(&rule, &remedy), |v| micros(v.as_str()?)).unwrap_or(*field);
+    }
+}
+
+fn numbers(section: &Section<'_, '_>, settings: &mut Settings) {
+    for (key, field) in [
+        ("false_alarms_per_asset_month", &mut settings.false_alarms_per_asset_month),
+        ("mewma_lambda", &mut settings.mewma_lambda),
+        ("max_imputed_share", &mut settings.max_imputed_share),
+        ("deadband", &mut settings.deadband),
+    ] {
+        let remedy = format!("write {field} if in doubt");
+        *field = section.get(key, Rule("must be a finite number", &remedy), number).unwrap_or(*field);
+    }
+    for (key, field) in [("max_assets", &mut settings.max_assets), ("max_channels", &mut settings.max_channels)] {
+        let remedy = format!("write {field} if in doubt");
+        let rule = Rule("must be a whole number from 1 to 1000000", &remedy);
+        let typed = section.get(key, rule, whole(1..=1_000_000_i64)).and_then(|n| usize::try_from(n).ok());
+        *field = typed.unwrap_or(*field);
+    }
+    let remedy = format!("write {} if in doubt", settings.baseline_slides);
+    let typed = section.get("baseline_slides", Rule("must be a whole number of slides", &remedy), whole(0..=u32::MAX));
+    settings.baseline_slides = typed.unwrap_or(settings.baseline_slides);
+}
