@@ -95,13 +95,13 @@ pub struct ReplayArgs {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigArg,
-    /// The store, or a folder with a backup, whose journal is replayed; without it the configuration's own store
+    /// The folder of the store whose journal is replayed; without it the configuration's own, even while the agent runs
     #[arg(long, value_name = "FOLDER")]
     pub store: Option<PathBuf>,
     /// Begin with entries that arrived at this time (UTC): 2026-11-21, or 2026-11-21T09:45:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub from: Option<Micros>,
-    /// Print every difference as a JSON line
+    /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -84,8 +84,9 @@ impl Clock {
     }
 }
 
-/// Microseconds since the process first asked; for the log's rate limit, which needs differences only.
-pub(crate) fn process_micros() -> u64 {
+/// Microseconds since the process first asked, for who needs differences only: the log's rate limit, a command that says
+/// how long it took.
+pub fn process_micros() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = *START.get_or_init(instant);
     u64::try_from(instant().saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX)

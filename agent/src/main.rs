@@ -10,10 +10,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fettle_agent::cli::{Cli, Command, ConfigArg, StatusArgs};
+use fettle_agent::cli::{Cli, Command, ConfigArg, DeadLetterArgs, FileArgs, ReplayArgs, StatusArgs};
+use fettle_agent::config::quantity::show_size;
 use fettle_agent::config::{self, Checked, ConfigError};
-use fettle_agent::status::{self, StatusError, table};
-use fettle_agent::{check, identity, lock, log};
+use fettle_agent::journal::lmdb::{self, Access, Lmdb};
+use fettle_agent::status::{self, StatusError, letters, table};
+use fettle_agent::{check, clock, identity, lock, log, replay};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -31,21 +33,16 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Outcome {
     match command {
-        Command::Run(arg) => room("run", load(&arg)?),
+        Command::Run(arg) => fettle_agent::run::run(load(&arg)?).map_err(Into::into),
         Command::Check(arg) => print(&check::describe(&load(&arg)?)),
         Command::Status(args) => show_status(&args),
-        Command::Replay(args) => room("replay", load(&args.config)?),
+        Command::Replay(args) => run_again(&args),
         Command::Reload(arg) => reload(&load(&arg)?.store),
         Command::Identity(arg) => print(&identity::describe(&identity::load_or_create(&load(&arg)?.store)?)),
-        Command::Backup(args) => room("backup", load(&args.config)?),
-        Command::Restore(args) => room("restore", load(&args.config)?),
-        Command::DeadLetters(args) => room("dead-letters", load(&args.config)?),
+        Command::Backup(args) => backup(&args),
+        Command::Restore(args) => restore(&args),
+        Command::DeadLetters(args) => list_letters(&args),
     }
-}
-
-/// The one place that answers for rooms which the library does not have yet.
-fn room(name: &str, _config: Checked) -> Outcome {
-    Err(format!("the command {name} is not part of this build").into())
 }
 
 fn load(arg: &ConfigArg) -> Result<Checked, ConfigError> {
@@ -67,6 +64,36 @@ fn reload(store: &Path) -> Outcome {
     print(&format!(
         "process {pid} was asked to reload; its log (config.reloaded, config.refused) says what came of it\n"
     ))
+}
+
+fn run_again(args: &ReplayArgs) -> Outcome {
+    let config = load(&args.config)?;
+    let store = Lmdb::open(args.store.as_ref().unwrap_or(&config.store), config.journal.max_bytes, Access::Read)?;
+    let begun = clock::process_micros();
+    let comparison = replay::compare(&store, &config, args.from)?;
+    if args.json {
+        return print(&(serde_json::to_string(&comparison)? + "\n"));
+    }
+    print(&comparison.describe((clock::process_micros() - begun) as f64 / 1e6))
+}
+
+fn backup(args: &FileArgs) -> Outcome {
+    let config = load(&args.config)?;
+    let bytes = Lmdb::open(&config.store, config.journal.max_bytes, Access::Read)?.backup(&args.file)?;
+    print(&format!("{}: {}\n", args.file.display(), show_size(bytes)))
+}
+
+fn restore(args: &FileArgs) -> Outcome {
+    let config = load(&args.config)?;
+    let incarnation = lmdb::random(&config.store)?;
+    lmdb::restore(&args.file, &config.store, config.journal.max_bytes, incarnation)?;
+    print(&format!("{} stands in {} as incarnation {incarnation:016x}\n", args.file.display(), config.store.display()))
+}
+
+fn list_letters(args: &DeadLetterArgs) -> Outcome {
+    let config = load(&args.config)?;
+    let store = Lmdb::open(&config.store, config.journal.max_bytes, Access::Read)?;
+    print(&letters::list(&store, args.last, args.json)?)
 }
 
 /// Writes to stdout; whoever reads may stop reading.

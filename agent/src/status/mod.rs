@@ -1,8 +1,9 @@
 //! What the agent says about itself, and the command that shows it to a person.
 //!
-//! `report` is the picture, `table` lays it out for a terminal, [`fetch`] gets it from the running agent. The command
-//! never opens the store: it works beside the agent, as any user of the machine.
+//! `report` is the picture, `table` lays it out for a terminal, [`fetch`] gets it from the running agent. `status` never
+//! opens the store: it works beside the agent, as any user of the machine. `letters` lists the dead letters and does.
 
+pub mod letters;
 pub mod report;
 pub mod table;
 
