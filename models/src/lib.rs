@@ -8,8 +8,17 @@
 //! `engine`.
 #![forbid(unsafe_code)]
 
+pub mod alarm;
+pub mod assess;
+pub(crate) mod baseline;
+pub mod detect;
+pub mod engine;
+pub mod indicate;
+pub mod predict;
 pub mod registry;
 pub mod settings;
+pub mod window;
 
+pub use engine::{Engine, Output, Reading, Source, StateError};
 pub use registry::{AssetSpec, ChannelSpec, Component, Registry, RegistryProblem, Role};
 pub use settings::{SettingProblem, Settings, UnknownPolicy};

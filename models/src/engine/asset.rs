@@ -1,0 +1,306 @@
+//! One machine's state, and how a reading gets into it.
+//!
+//! Place in the flow: `fold` is the way in; it only keeps readings and moves watermarks. What follows from them is
+//! `advance`'s business, once per call, so that the channels of one frame are seen together.
+//!
+//! A1: `channels` and the layout describe the same channels in the same order, that of their names.
+//! A2: `closed <= evaluated`; every slide that ends at or before `closed` is final, every one that ends at or before
+//! `evaluated` and has readings has been evaluated.
+//! A3: `tail` holds the evaluations of slides that end in `(closed, evaluated]`, ascending, each with the detector as it
+//! was after it; `committed` is the last one at or before `closed`, `detector` the detector after that.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fettle_wire::{Arrival, ClockQuality, Micros, Name, Tally, Unit};
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+use super::door::Door;
+use super::{Output, Reading, Rules, Source};
+use crate::assess::Assessment;
+use crate::detect::{Detector, Layout};
+use crate::registry::{AssetSpec, ChannelSpec, Role};
+use crate::window::{Grid, Inserted, Key, Queue, Summary, Watermark};
+
+/// One channel.
+pub(super) struct Channel {
+    pub(super) door: Door,
+    pub(super) mark: Watermark,
+    pub(super) queue: Queue,
+}
+
+/// The provisional evaluation of one slide.
+pub(super) struct Evaluated {
+    pub(super) end: Micros,
+    pub(super) detector: Detector,
+    pub(super) assessment: Assessment,
+}
+
+/// A health record that went out and may still be revised.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Published {
+    pub(super) end: Micros,
+    pub(super) revision: u32,
+    pub(super) digest: u64,
+}
+
+/// One machine.
+pub(super) struct Asset {
+    pub(super) name: Name,
+    pub(super) layout: Layout,
+    pub(super) channels: Vec<Channel>,
+    pub(super) detector: Detector,
+    pub(super) committed: Option<(Micros, Assessment)>,
+    pub(super) tail: VecDeque<Evaluated>,
+    pub(super) evaluated: Micros,
+    pub(super) closed: Micros,
+    /// End of the last slide that alarms have acted on.
+    pub(super) alarmed: Micros,
+    /// End of the earliest evaluated slide that a late reading has changed since.
+    pub(super) dirty: Option<Micros>,
+    pub(super) published: VecDeque<Published>,
+    pub(super) conditions: BTreeMap<String, Condition>,
+    /// Whether wall time was believable at the last call.
+    pub(super) trusted: bool,
+    pub(super) seen: Micros,
+    /// Whether new channels may join on sight.
+    adoptable: bool,
+    /// Whether one has, since the engine last asked.
+    pub(super) grown: bool,
+    /// Whether the engine holds a deadline for it.
+    pub(super) queued: bool,
+    /// No frontier below this makes anything due.
+    pub(super) next_due: Micros,
+    /// Index of the channel that is likely to come next.
+    hint: usize,
+    pub(super) scratch: Vec<Option<f64>>,
+    pub(super) evaluations: u64,
+}
+
+/// What became of one reading.
+enum Outcome {
+    Used { due: bool },
+    Late,
+    Duplicate,
+    Rejected(&'static str),
+    Shed(&'static str),
+}
+
+fn layout_of(spec: &AssetSpec) -> Layout {
+    let channel = |(name, c): (&Name, &ChannelSpec)| (name.clone(), c.role, c.unit, c.limit.map(|l| c.unit.to_si(l)));
+    Layout { channels: spec.channels.iter().map(channel).collect() }
+}
+
+/// Whether a detector that learned `old` can go on with `new`: limits may differ, nothing else.
+pub(super) fn same_inputs(old: &Layout, new: &Layout) -> bool {
+    let input = |c: &(Name, Role, Unit, Option<f64>)| (c.0.clone(), c.1, c.2.code());
+    old.channels.iter().map(input).eq(new.channels.iter().map(input))
+}
+
+impl Asset {
+    pub(super) fn new(rules: &Rules, name: Name, spec: &AssetSpec, adopted: bool, seen: Micros) -> Self {
+        let layout = layout_of(spec);
+        let fresh =
+            |c: &ChannelSpec| Channel { door: Door::new(c), mark: Watermark::default(), queue: Queue::default() };
+        Self {
+            name,
+            channels: spec.channels.values().map(fresh).collect(),
+            detector: Detector::new(&layout, &rules.detector),
+            layout,
+            committed: None,
+            tail: VecDeque::new(),
+            evaluated: 0,
+            closed: 0,
+            alarmed: 0,
+            dirty: None,
+            published: VecDeque::new(),
+            conditions: BTreeMap::new(),
+            trusted: true,
+            seen,
+            adoptable: adopted,
+            grown: false,
+            queued: false,
+            next_due: Micros::MIN,
+            hint: 0,
+            scratch: Vec::new(),
+            evaluations: 0,
+        }
+    }
+
+    /// Arrival wall time of the last call.
+    pub(super) fn seen(&self) -> Micros {
+        self.seen
+    }
+
+    /// (open slides, readings kept, closed slides, provisional evaluations).
+    pub(super) fn held(&self) -> (usize, usize, usize, usize) {
+        let held = self.channels.iter().map(|c| c.queue.held());
+        let (open, kept, closed) = held.fold((0, 0, 0), |a, h| (a.0 + h.0, a.1 + h.1, a.2 + h.2));
+        (open, kept, closed, self.tail.len())
+    }
+
+    /// Its channels with their units.
+    pub(super) fn specs(&self) -> impl Iterator<Item = (Name, Unit)> {
+        self.layout.channels.iter().map(|c| (c.0.clone(), c.2))
+    }
+
+    /// Keeps readings and moves watermarks; whether an evaluation may be due.
+    pub(super) fn fold<'a>(
+        &mut self,
+        rules: &Rules,
+        now: &Arrival,
+        source: Source,
+        readings: impl Iterator<Item = Reading<'a>>,
+        tally: &mut Tally,
+    ) -> bool {
+        self.trusted = now.quality != ClockQuality::Unknown;
+        self.seen = self.seen.max(now.wall);
+        let mut any_due = false;
+        for (index, reading) in readings.enumerate() {
+            tally.received += 1;
+            let key =
+                Key { boot: source.boot, sequence: source.sequence, index: u32::try_from(index).unwrap_or(u32::MAX) };
+            match self.fold_one(rules, now, key, &reading) {
+                Outcome::Used { due } => {
+                    tally.used += 1;
+                    any_due |= due;
+                }
+                Outcome::Late => tally.late += 1,
+                Outcome::Duplicate => tally.duplicate += 1,
+                Outcome::Rejected(reason) => tally.reject(reason, 1),
+                Outcome::Shed(reason) => tally.shed(reason, 1),
+            }
+        }
+        any_due
+    }
+
+    fn fold_one(&mut self, rules: &Rules, now: &Arrival, key: Key, reading: &Reading<'_>) -> Outcome {
+        let at = match self.channel(rules, reading) {
+            Ok(at) => at,
+            Err(reason) => return Outcome::Rejected(reason),
+        };
+        let channel = &mut self.channels[at];
+        let value = match channel.door.admit(&rules.settings, now, reading) {
+            Ok(value) => value,
+            Err(reason) => return Outcome::Rejected(reason),
+        };
+        // `closed` lies on the grid: what is before it belongs to a slide that ends there or earlier (A2).
+        if reading.time < self.closed {
+            return Outcome::Late;
+        }
+        let flags = if reading.restamped { Summary::RESTAMPED } else { 0 };
+        match channel.queue.insert(&rules.grid, reading.time, key, value, flags) {
+            Inserted::Duplicate => return Outcome::Duplicate,
+            Inserted::Full => return Outcome::Shed("window_full"),
+            Inserted::Used => {}
+        }
+        if reading.time < self.evaluated {
+            let end = rules.grid.start(reading.time) + rules.grid.slide;
+            self.dirty = Some(self.dirty.map_or(end, |dirty| dirty.min(end)));
+        }
+        let doubt = (!self.trusted).then_some(rules.settings.max_ahead);
+        let moved = channel.mark.note(reading.time, now.monotonic, doubt);
+        let due = moved && channel.mark.at(rules.settings.disorder).is_some_and(|at| at >= self.next_due);
+        Outcome::Used { due }
+    }
+
+    /// The index of a reading's channel; it may join on sight where the asset is an adopted one.
+    fn channel(&mut self, rules: &Rules, reading: &Reading<'_>) -> Result<usize, &'static str> {
+        let channels = &self.layout.channels;
+        let at = match channels.get(self.hint) {
+            Some(next) if &*next.0 == reading.channel => self.hint,
+            _ => match channels.binary_search_by(|c| (*c.0).cmp(reading.channel)) {
+                Ok(at) => at,
+                Err(_) if !self.adoptable => return Err("unknown_channel"),
+                Err(_) if channels.len() >= rules.settings.max_channels => return Err("too_many_channels"),
+                Err(at) => {
+                    let name = Name::new(reading.channel).map_err(|_| "bad_name")?;
+                    self.join(rules, at, name, reading.unit.unwrap_or(Unit::ONE));
+                    at
+                }
+            },
+        };
+        self.hint = if at + 1 < self.channels.len() { at + 1 } else { 0 };
+        Ok(at)
+    }
+
+    fn join(&mut self, rules: &Rules, at: usize, name: Name, unit: Unit) {
+        let spec = ChannelSpec { unit, ..ChannelSpec::adopted() };
+        self.layout.channels.insert(at, (name, spec.role, unit, None));
+        let channel = Channel { door: Door::new(&spec), mark: Watermark::default(), queue: Queue::default() };
+        self.channels.insert(at, channel);
+        self.grown = true;
+        self.restart_detector(rules);
+    }
+
+    /// A new baseline is learned; what stands open is evaluated again by the new detector.
+    fn restart_detector(&mut self, rules: &Rules) {
+        self.detector = Detector::new(&self.layout, &rules.detector);
+        self.committed = None;
+        self.tail.clear();
+        self.dirty = Some(self.closed + rules.grid.slide);
+    }
+
+    /// Takes a new description and new rules, and keeps what is still valid.
+    pub(super) fn reconfigure(&mut self, rules: &Rules, spec: &AssetSpec) {
+        let layout = layout_of(spec);
+        self.adopt_layout(rules, layout, spec.channels.values());
+    }
+
+    fn adopt_layout<'a>(&mut self, rules: &Rules, layout: Layout, specs: impl Iterator<Item = &'a ChannelSpec>) {
+        let same = same_inputs(&self.layout, &layout);
+        let old = core::mem::replace(&mut self.layout, layout);
+        let mut kept: BTreeMap<Name, (Unit, Channel)> = BTreeMap::new();
+        for (c, channel) in old.channels.into_iter().zip(self.channels.drain(..)) {
+            kept.insert(c.0, (c.2, channel));
+        }
+        for ((name, _, unit, _), spec) in self.layout.channels.iter().zip(specs) {
+            // Values were taken for another unit: they mean nothing now.
+            let (mark, queue) = match kept.remove(name) {
+                Some((before, channel)) if before == *unit => (channel.mark, channel.queue),
+                _ => (Watermark::default(), Queue::default()),
+            };
+            self.channels.push(Channel { door: Door::new(spec), mark, queue });
+        }
+        self.hint = 0;
+        if same {
+            self.tail.clear();
+            self.dirty = Some(self.closed + rules.grid.slide);
+        } else {
+            self.restart_detector(rules);
+        }
+        self.channels.iter_mut().for_each(|c| c.queue.unfold());
+        self.set_due(rules);
+    }
+
+    /// Starts windows and baseline anew on another grid. What was evaluated on the old one stays evaluated.
+    pub(super) fn regrid(&mut self, rules: &Rules) {
+        let reached = rules.grid.start(self.evaluated + rules.grid.slide - 1);
+        (self.evaluated, self.closed, self.alarmed) = (reached, reached, reached);
+        self.published.clear();
+        self.channels.iter_mut().for_each(|c| c.queue = Queue::default());
+        self.restart_detector(rules);
+        self.dirty = None;
+        self.set_due(rules);
+    }
+
+    pub(super) fn set_due(&mut self, rules: &Rules) {
+        let Grid { slide, .. } = rules.grid;
+        self.next_due = (self.evaluated + slide).min(self.closed + slide + rules.settings.lateness);
+    }
+
+    /// Turns channels idle whose time has come and evaluates what they held back; the next deadline, if any.
+    pub(super) fn expire(&mut self, rules: &Rules, monotonic: u64, out: &mut Vec<Output>) -> Option<u64> {
+        let idle = rules.settings.idle;
+        let expired = self.channels.iter_mut().fold(false, |any, c| c.mark.expire(monotonic, idle) | any);
+        if expired {
+            self.advance(rules, true, out);
+        }
+        self.deadline(idle)
+    }
+
+    /// The monotonic time at which the first channel may turn idle.
+    pub(super) fn deadline(&self, idle: Micros) -> Option<u64> {
+        self.channels.iter().filter_map(|c| c.mark.deadline(idle)).min()
+    }
+}

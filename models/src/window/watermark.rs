@@ -1,0 +1,181 @@
+//! How far event time has come: per channel a watermark, per asset a frontier.
+//!
+//! A channel's watermark is its highest event time less the disorder allowed for. The asset's frontier is the lowest
+//! watermark of the channels that hold it back:
+//! - a channel that has never spoken, or has been silent for `idle` of arrival time, does not hold it back;
+//! - when every channel that has spoken is idle, the frontier is the highest watermark, so that the tail is evaluated;
+//! - a channel more than [`MAX_LAG`] behind is one with a wrong clock (a node whose clock restarted in 2000): it does
+//!   not hold the others back, and its readings are late. "Behind" is measured from the highest watermark, which the
+//!   door keeps within `max_ahead` of wall time, unless wall time itself is of unknown quality: then from the lower
+//!   median, so that one wild channel cannot cast out the rest.
+//!
+//! M1: a watermark never goes back.
+//! M2: while wall time is of unknown quality, one reading far ahead moves nothing; two in a row move the watermark, to
+//! the lower of the two. So a single broken stamp costs only itself.
+//! A frontier may fall back when an idle channel speaks again; what was evaluated or closed stays so.
+
+use fettle_wire::Micros;
+use fettle_wire::time::{DAY, EARLIEST, LATEST};
+use serde::{Deserialize, Serialize};
+
+/// How far one channel may lag before it no longer holds its asset back.
+pub const MAX_LAG: Micros = DAY;
+
+/// How far one channel has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Watermark {
+    /// Highest believed event time; absent before the first reading.
+    highest: Option<Micros>,
+    /// The time of the last reading, if it was far ahead and is not believed yet (M2).
+    doubted: Option<Micros>,
+    /// Monotonic arrival time of the last reading.
+    heard: u64,
+    /// Whether it has been silent for too long.
+    idle: bool,
+}
+
+impl Watermark {
+    /// Takes note of a reading. `doubt` is how far ahead one may be believed at once, when wall time is of unknown
+    /// quality. Returns whether the watermark moved or the channel woke up.
+    pub fn note(&mut self, time: Micros, monotonic: u64, doubt: Option<Micros>) -> bool {
+        self.heard = self.heard.max(monotonic);
+        let woke = core::mem::take(&mut self.idle);
+        let Some(highest) = self.highest else {
+            self.highest = Some(time);
+            return true;
+        };
+        let mut believed = time;
+        if let Some(ahead) = doubt {
+            if time > highest + ahead {
+                match self.doubted.replace(time) {
+                    Some(before) => believed = before.min(time),
+                    None => return woke,
+                }
+            } else {
+                self.doubted = None;
+            }
+        }
+        if believed > highest {
+            self.highest = Some(believed);
+            self.doubted = None;
+            return true;
+        }
+        woke
+    }
+
+    /// The watermark; absent before the first reading.
+    pub fn at(&self, disorder: Micros) -> Option<Micros> {
+        self.highest.map(|h| h - disorder)
+    }
+
+    /// Whether the times, as read from a disk, are ones that the door lets in.
+    pub(crate) fn sane(&self) -> bool {
+        self.highest.iter().chain(&self.doubted).all(|t| (EARLIEST..LATEST).contains(t))
+    }
+
+    /// Whether it has spoken and holds its asset back.
+    pub fn holds(&self) -> bool {
+        self.highest.is_some() && !self.idle
+    }
+
+    /// The monotonic arrival time at which it turns idle; absent if it holds nothing back.
+    pub fn deadline(&self, idle: Micros) -> Option<u64> {
+        self.holds().then(|| self.heard.saturating_add(idle.unsigned_abs()))
+    }
+
+    /// Turns it idle if its deadline has come; whether that changed anything.
+    pub fn expire(&mut self, monotonic: u64, idle: Micros) -> bool {
+        let due = self.deadline(idle).is_some_and(|at| at <= monotonic);
+        self.idle |= due;
+        due
+    }
+}
+
+/// The frontier of an asset; absent before its first reading. `trusted` says whether wall time is of known quality.
+pub fn frontier<'a>(
+    channels: impl Iterator<Item = &'a Watermark> + Clone,
+    disorder: Micros,
+    trusted: bool,
+) -> Option<Micros> {
+    let holding = || channels.clone().filter(|w| w.holds()).filter_map(|w| w.at(disorder));
+    let mut bounds: Option<(Micros, Micros)> = None;
+    for at in holding() {
+        bounds = Some(bounds.map_or((at, at), |(low, high)| (low.min(at), high.max(at))));
+    }
+    match bounds {
+        None => channels.filter_map(|w| w.at(disorder)).max(),
+        Some((low, high)) if high - low <= MAX_LAG => Some(low),
+        Some((_, high)) => {
+            let reference = if trusted {
+                high
+            } else {
+                let mut all: Vec<_> = holding().collect();
+                all.sort_unstable();
+                all[(all.len() - 1) / 2]
+            };
+            holding().filter(|at| *at >= reference - MAX_LAG).min()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_wire::time::{HOUR, MINUTE, SECOND};
+
+    const YEAR: Micros = 365 * DAY;
+
+    fn at(time: Micros) -> Watermark {
+        let mut mark = Watermark::default();
+        mark.note(time, 0, None);
+        mark
+    }
+
+    #[test]
+    fn the_slowest_channel_that_speaks_holds_the_frontier() {
+        let marks = [at(100 * MINUTE), at(90 * MINUTE), Watermark::default()];
+        assert_eq!(frontier(marks.iter(), 5 * SECOND, true), Some(90 * MINUTE - 5 * SECOND));
+        assert_eq!(frontier([Watermark::default()].iter(), 0, true), None);
+    }
+
+    #[test]
+    fn an_idle_channel_holds_nothing_back_and_when_all_are_idle_the_highest_counts() {
+        let mut marks = [at(100 * MINUTE), at(90 * MINUTE)];
+        assert!(marks[1].expire(120, 120));
+        assert_eq!(frontier(marks.iter(), 0, true), Some(100 * MINUTE));
+        assert!(marks[0].expire(120, 120));
+        assert!(!marks[0].expire(120, 120));
+        assert_eq!(frontier(marks.iter(), 0, true), Some(100 * MINUTE));
+    }
+
+    #[test]
+    fn a_channel_whose_clock_restarted_in_2000_does_not_hold_the_others_back() {
+        let marks = [at(26 * YEAR), at(26 * YEAR + HOUR), at(MINUTE)];
+        assert_eq!(frontier(marks.iter(), 0, true), Some(26 * YEAR));
+        assert_eq!(frontier(marks.iter(), 0, false), Some(26 * YEAR));
+    }
+
+    #[test]
+    fn with_an_unknown_wall_clock_one_wild_channel_does_not_cast_out_the_rest() {
+        let marks = [at(HOUR), at(HOUR + 1), at(99 * YEAR)];
+        assert_eq!(frontier(marks.iter(), 0, false), Some(HOUR));
+    }
+
+    #[test]
+    fn one_doubted_reading_far_ahead_moves_nothing_and_two_in_a_row_do() {
+        let mut mark = at(HOUR);
+        assert!(!mark.note(YEAR, 1, Some(10 * MINUTE)));
+        assert!(mark.note(HOUR + SECOND, 2, Some(10 * MINUTE)));
+        assert_eq!(mark.at(0), Some(HOUR + SECOND));
+        assert!(!mark.note(YEAR, 3, Some(10 * MINUTE)));
+        assert!(mark.note(YEAR + SECOND, 4, Some(10 * MINUTE)));
+        assert_eq!(mark.at(0), Some(YEAR));
+    }
+
+    #[test]
+    fn a_watermark_never_goes_back() {
+        let mut mark = at(HOUR);
+        assert!(!mark.note(MINUTE, 9, None));
+        assert_eq!(mark.at(0), Some(HOUR));
+    }
+}
