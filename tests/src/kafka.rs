@@ -1,6 +1,7 @@
 //! Apache Kafka: one real broker in KRaft mode (broker and controller in one process), and what an independent
 //! consumer (kcat) reads from it.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -52,38 +53,17 @@ pub struct Record {
 impl Kafka {
     /// Formats and starts a broker whose files lie in `folder`, and waits until it answers.
     pub fn start(folder: &Folder, options: KafkaOptions) -> Self {
-        let jars = kafka_install::libraries().unwrap_or_else(|e| panic!("{e}; call require() first"));
-        let class_path = jars.join("*");
         let mut reserved = Vec::new();
-        let (port, controller) = match options.port {
+        let ports = match options.port {
             Some(port) => (port, port + 1),
             None => {
                 reserved.extend([Port::reserve(), Port::reserve()]);
                 (reserved[0].number(), reserved[1].number())
             }
         };
-        let data = folder.subfolder("kafka");
-        let properties = folder.write("kafka.properties", properties(port, controller, &data, options.auto_create));
-        let log4j = folder.write("log4j2.properties", LOG4J);
-        let format = Command::new(program("java"))
-            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(&class_path)
-            .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
-            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--ignore-formatted", "--config"])
-            .arg(&properties)
-            .stdin(Stdio::null())
-            .output()
-            .expect("java was found by require()");
-        assert!(format.status.success(), "kafka.tools.StorageTool failed:\n{}", all_output(&format));
-        // Only the quick compiler: on two cores the optimising one would take from the processes under test.
-        let process = Spec::new("kafka", program("java"), folder.path())
-            .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(&class_path)
-            .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
-            .arg("kafka.Kafka")
-            .arg(&properties)
-            .start();
-        let mut kafka = Self { process, port, _reserved: reserved };
+        let command = prepare(folder, ports, options.auto_create);
+        let process = Spec::new("kafka", program("java"), folder.path()).args(command).start();
+        let mut kafka = Self { process, port: ports.0, _reserved: reserved };
         kafka.await_ready();
         kafka
     }
@@ -171,6 +151,32 @@ impl Kafka {
     }
 }
 
+/// Formats the storage in `folder` for a broker and a controller on `ports`; the arguments with which java runs them.
+pub fn prepare(folder: &Folder, ports: (u16, u16), auto_create: bool) -> Vec<OsString> {
+    let jars = kafka_install::libraries().unwrap_or_else(|e| panic!("{e}; call require() first"));
+    let data = folder.subfolder("kafka");
+    let properties = folder.write("kafka.properties", properties(ports, &data, auto_create));
+    let log4j = folder.write("log4j2.properties", LOG4J);
+    let mut log_option = OsString::from("-Dlog4j2.configurationFile=");
+    log_option.push(&log4j);
+    // Only the quick compiler: on two cores the optimising one would take from the processes under test.
+    let java = |heap: &str| -> Vec<OsString> {
+        let options = [heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"].map(OsString::from);
+        options.into_iter().chain([jars.join("*").into_os_string(), log_option.clone()]).collect()
+    };
+    let format = Command::new(program("java"))
+        .args(java("-Xmx256m"))
+        .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--ignore-formatted", "--config"])
+        .arg(&properties)
+        .stdin(Stdio::null())
+        .output()
+        .expect("java was found by require()");
+    assert!(format.status.success(), "kafka.tools.StorageTool failed:\n{}", all_output(&format));
+    let mut arguments = java("-Xmx512m");
+    arguments.extend([OsString::from("kafka.Kafka"), properties.into_os_string()]);
+    arguments
+}
+
 fn parse_record(line: &str) -> Result<Record, String> {
     let mut fields = line.splitn(5, '\t');
     let mut next = || fields.next().ok_or_else(|| format!("not a record: {line}"));
@@ -199,7 +205,7 @@ fn all_output(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn properties(port: u16, controller: u16, data: &Path, auto_create: bool) -> String {
+fn properties((port, controller): (u16, u16), data: &Path, auto_create: bool) -> String {
     format!(
         "\
 process.roles=broker,controller
@@ -229,7 +235,7 @@ group.initial.rebalance.delay.ms=0
 }
 
 const LOG4J: &str = "\
-rootLogger.level = info
+rootLogger.level = warn
 rootLogger.appenderRefs = out
 rootLogger.appenderRef.out.ref = out
 appender.out.type = Console
