@@ -1,0 +1,328 @@
+//! The core on a store in memory: acknowledgement, recovery, failure of commits, trimming. Each test names the invariant
+//! of `core` or `journal` that it is about.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use fettle_agent::acquire::Inbound;
+use fettle_agent::core::generation::Generation;
+use fettle_agent::core::{Birth, Core, Effect, Event, Limits};
+use fettle_agent::journal::model::{Fate, Model};
+use fettle_agent::journal::store::Store;
+use fettle_models::{AssetSpec, ChannelSpec, Registry, Role, Settings};
+use fettle_wire::topic::KafkaTopics;
+use fettle_wire::{Arrival, ClockQuality, Durable, Frame, Identity, Lane, Name, Unit, topic};
+
+const SECOND: u64 = 1_000_000;
+const BEGIN: i64 = 1_790_000_000_000_000;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn registry(assets: usize) -> Registry {
+    let channel = |unit: &str| ChannelSpec {
+        kind: "level".into(),
+        unit: Unit::from_code(unit).unwrap(),
+        role: Role::Monitored,
+        range: None,
+        interval: None,
+        limit: Some(50.0),
+    };
+    let spec = AssetSpec {
+        channels: BTreeMap::from([(name("temperature"), channel("Cel")), (name("pressure"), channel("bar"))]),
+        ..AssetSpec::default()
+    };
+    let assets = (0..assets).map(|n| (name(&format!("pump-{n}")), spec.clone())).collect();
+    Registry { generation: 1, assets }
+}
+
+fn generation(assets: usize) -> Generation {
+    let json = serde_json::json!({
+        "settings": Settings { baseline_slides: 60, ..Settings::default() },
+        "registry": registry(assets), "foreign": [], "ledger_interval": 60 * SECOND,
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+fn birth() -> Birth {
+    Birth {
+        identity: Identity { site: name("plant"), agent: name("gw"), incarnation: 7 },
+        topics: KafkaTopics::new(name("fettle")),
+        key: None,
+        limits: Limits {
+            batch: 100,
+            commit_interval: 50_000,
+            keep_bytes: 1 << 30,
+            keep: i64::MAX,
+            outbox_bytes: 1 << 26,
+        },
+    }
+}
+
+fn at(seconds: u64) -> Arrival {
+    Arrival { wall: BEGIN + (seconds * SECOND) as i64, monotonic: seconds * SECOND, quality: ClockQuality::Synced }
+}
+
+fn frame(asset: usize, sequence: u64, seconds: u64, value: f64) -> Inbound {
+    let frame = Frame {
+        version: 1,
+        boot: asset as u64 + 100,
+        sequence,
+        oldest: 0,
+        time: Some(BEGIN + (seconds * SECOND) as i64),
+        uptime: seconds * SECOND,
+        clock: ClockQuality::Synced,
+        channels: vec!["pressure", "temperature"],
+        readings: vec![(0, 0, value / 10.0), (1, 0, value)],
+        flags: vec![],
+        waveform: None,
+    };
+    Inbound {
+        ticket: sequence * 1000 + asset as u64,
+        topic: topic::readings("plant", &format!("pump-{asset}")),
+        payload: Bytes::from(frame.encode().unwrap()),
+        redelivered: false,
+        oversize: None,
+    }
+}
+
+struct Rig {
+    core: Core,
+    store: Model,
+    effects: Vec<Effect>,
+}
+
+impl Rig {
+    fn new(store: Model, assets: usize) -> Self {
+        let (core, _) = Core::recover(&store, birth(), generation(assets)).unwrap();
+        let mut rig = Self { core, store, effects: Vec::new() };
+        rig.commit();
+        rig
+    }
+
+    fn step(&mut self, seconds: u64, event: Event) {
+        self.core.step(at(seconds), event, &mut self.effects);
+    }
+
+    fn commit(&mut self) {
+        self.store.commit(self.core.prepare()).unwrap();
+        self.core.committed(&mut self.effects);
+    }
+
+    /// Sends a frame of every asset each second.
+    fn feed(&mut self, assets: usize, seconds: std::ops::Range<u64>, value: impl Fn(u64) -> f64) {
+        for second in seconds {
+            let frames = (0..assets).map(|a| frame(a, second, second, value(second))).collect();
+            self.step(second, Event::Messages(frames));
+            self.step(second, Event::Tick);
+            self.commit();
+        }
+    }
+
+    fn acknowledged(&self) -> Vec<u64> {
+        let tickets =
+            self.effects.iter().filter_map(|e| if let Effect::Acknowledge(t) = e { Some(t.clone()) } else { None });
+        tickets.flatten().collect()
+    }
+
+    fn crash(self, assets: usize) -> Self {
+        let (core, _) = Core::recover(&self.store, birth(), generation(assets)).unwrap();
+        Self { core, store: self.store, effects: Vec::new() }
+    }
+
+    /// Everything that can be seen of the state.
+    fn picture(&self) -> String {
+        let accounts: Vec<_> = self.core.accounts().map(|(n, door, q)| (n.clone(), door.clone(), q)).collect();
+        let engine: Vec<_> = self.core.engine().assets().map(|a| self.core.engine().save_asset(a)).collect();
+        format!("{accounts:?} {:?} {engine:?} {:?}", self.core.shared(), self.core.lanes())
+    }
+}
+
+#[test]
+fn c1_nothing_is_acknowledged_before_its_commit() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.step(1, Event::Messages(vec![frame(0, 0, 1, 20.0)]));
+    assert_eq!(rig.acknowledged(), Vec::<u64>::new());
+    rig.commit();
+    assert_eq!(rig.acknowledged(), [0]);
+}
+
+#[test]
+fn c1_a_failed_commit_acknowledges_nothing_and_is_retried_whole() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.step(1, Event::Messages(vec![frame(0, 0, 1, 20.0)]));
+    for fate in [Fate::Fails, Fate::Full, Fate::CommitsUnheard] {
+        rig.store.fate = fate;
+        let error = rig.store.commit(rig.core.prepare()).unwrap_err();
+        rig.core.commit_failed(&error, &mut rig.effects);
+        assert_eq!(rig.acknowledged(), Vec::<u64>::new(), "{fate:?}");
+    }
+    rig.commit();
+    assert_eq!(rig.acknowledged(), [0]);
+    let before = rig.picture();
+    assert_eq!(rig.crash(1).picture(), before);
+}
+
+#[test]
+fn a_lost_session_voids_tickets_but_not_messages() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.step(1, Event::Messages(vec![frame(0, 0, 1, 20.0)]));
+    rig.step(1, Event::SessionLost);
+    rig.commit();
+    assert_eq!(rig.acknowledged(), Vec::<u64>::new());
+    let rig = rig.crash(1);
+    assert_eq!(rig.core.accounts().map(|(_, door, _)| door.tally.used).sum::<u64>(), 2);
+}
+
+#[test]
+fn c2_nodes_are_told_what_is_on_disk_at_most_once_a_second() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.feed(1, 0..3, |_| 20.0);
+    rig.step(3, Event::Messages(vec![frame(0, 3, 3, 20.0)]));
+    let told: Vec<u64> = rig
+        .effects
+        .iter()
+        .filter_map(|e| if let Effect::Confirm { payload, .. } = e { Durable::decode(payload).ok() } else { None })
+        .map(|durable| durable.next_of(100).unwrap())
+        .collect();
+    assert_eq!(told, [1, 2, 3]);
+}
+
+#[test]
+fn c3_recovery_gives_the_state_that_was_committed_at_any_point() {
+    // Long enough for snapshots of different age, windows, health records and ledger rounds.
+    let mut rig = Rig::new(Model::default(), 5);
+    for part in 0..12u64 {
+        rig.feed(5, part * 37..(part + 1) * 37, |s| 20.0 + (s % 7) as f64);
+        let before = rig.picture();
+        rig = rig.crash(5);
+        assert_eq!(rig.picture(), before, "after part {part}");
+    }
+}
+
+#[test]
+fn c3_an_interrupted_life_emits_what_an_undisturbed_one_does() {
+    let records = |store: &Model| {
+        let mut records = Vec::new();
+        store
+            .scan(b"o", b"p", &mut |key, value| {
+                records.push((key.to_vec(), value.to_vec()));
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        records
+    };
+    let value = |s: u64| if s > 300 { 80.0 } else { 20.0 + (s % 7) as f64 };
+    let mut smooth = Rig::new(Model::default(), 3);
+    smooth.feed(3, 0..500, value);
+    let mut rough = Rig::new(Model::default(), 3);
+    for part in 0..25u64 {
+        rough.feed(3, part * 20..(part + 1) * 20, value);
+        // What was stepped and not committed is lost with the crash and sent again by the nodes.
+        let second = (part + 1) * 20;
+        rough.step(second, Event::Messages(vec![frame(0, second, second, value(second))]));
+        rough = rough.crash(3);
+    }
+    assert!(records(&smooth.store).len() > 20);
+    assert_eq!(records(&smooth.store), records(&rough.store));
+}
+
+#[test]
+fn a_limit_exceeded_raises_an_alarm_that_leaves_although_the_disk_fails() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.feed(1, 0..119, |_| 20.0);
+    for second in 119..190 {
+        rig.step(second, Event::Messages(vec![frame(0, second, second, 80.0)]));
+        if rig.core.commit_due(0) {
+            break;
+        }
+        rig.commit();
+    }
+    rig.store.fate = Fate::Fails;
+    let error = rig.store.commit(rig.core.prepare()).unwrap_err();
+    rig.core.commit_failed(&error, &mut rig.effects);
+    let early: Vec<_> = rig.effects.iter().filter(|e| matches!(e, Effect::ProduceEarly { .. })).collect();
+    assert_eq!(early.len(), 1);
+    rig.core.committed(&mut rig.effects);
+    assert!(rig.effects.iter().any(|e| matches!(e, Effect::Produce(Lane::Alerts, 0))));
+}
+
+#[test]
+fn o1_a_record_leaves_the_store_only_when_delivered() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.feed(1, 0..200, |_| 20.0);
+    let produced: Vec<u64> = rig
+        .effects
+        .iter()
+        .filter_map(|e| if let Effect::Produce(Lane::Health, s) = e { Some(*s) } else { None })
+        .collect();
+    assert!(produced.len() >= 2, "{produced:?}");
+    let waiting = |store: &Model| {
+        let mut n = 0;
+        let visit = &mut |_: &[u8], _: &[u8]| {
+            n += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        store.scan(b"o\x01", b"o\x02", visit).unwrap();
+        n
+    };
+    let before = waiting(&rig.store);
+    rig = rig.crash(1);
+    assert_eq!(waiting(&rig.store), before);
+    rig.step(300, Event::Tick);
+    rig.step(300, Event::Delivered(Lane::Health, produced[0]));
+    assert_eq!(waiting(&rig.store), before);
+    rig.commit();
+    assert_eq!(waiting(&rig.store), before - 1);
+}
+
+#[test]
+fn j4_trimming_keeps_what_recovery_needs() {
+    let limits = |birth: &mut Birth| birth.limits.keep_bytes = 20_000;
+    let mut small = birth();
+    limits(&mut small);
+    let store = Model::default();
+    let (core, _) = Core::recover(&store, small, generation(3)).unwrap();
+    let mut rig = Rig { core, store, effects: Vec::new() };
+    rig.commit();
+    rig.feed(3, 0..2000, |s| 20.0 + (s % 5) as f64);
+    let status = rig.core.journal();
+    assert!(status.position > 100_000 && status.bytes < status.position / 2, "{status:?}");
+    let before = rig.picture();
+    let mut small = birth();
+    limits(&mut small);
+    let (core, recovered) = Core::recover(&rig.store, small, generation(3)).unwrap();
+    let rig = Rig { core, store: rig.store, effects: Vec::new() };
+    assert_eq!(rig.picture(), before);
+    assert!(recovered.batches < 2000, "{recovered:?}");
+    // Snapshots cost at most a tenth of what is journaled, births and generations aside.
+    assert!(status.snapshot_bytes < status.position / 5, "{status:?}");
+}
+
+#[test]
+fn a_damaged_batch_stops_the_start_and_is_named() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.feed(1, 0..3, |_| 20.0);
+    let (key, mut value) = rig.store.last(b"z", b"{").unwrap().unwrap();
+    value[20] ^= 1;
+    rig.store.commit(&[fettle_agent::journal::store::Write::Put(key, value)]).unwrap();
+    let error = Core::recover(&rig.store, birth(), generation(1)).err().unwrap().to_string();
+    assert!(error.contains("record z") && error.contains("restore a backup"), "{error}");
+}
+
+#[test]
+fn a_reload_that_changes_an_output_is_a_generation_and_survives() {
+    let mut rig = Rig::new(Model::default(), 1);
+    rig.feed(1, 0..10, |_| 20.0);
+    let generations = rig.core.shared().generations;
+    let mut changed = generation(1);
+    changed.settings.false_alarms_per_asset_month = 0.5;
+    rig.step(10, Event::Reload(Box::new(changed.clone()), birth().limits));
+    rig.step(10, Event::Reload(Box::new(changed.clone()), birth().limits));
+    rig.commit();
+    assert_eq!(rig.core.shared().generations, generations + 1);
+    let (core, _) = Core::recover(&rig.store, birth(), changed).unwrap();
+    assert_eq!(core.generation().settings.false_alarms_per_asset_month, 0.5);
+    assert_eq!(core.shared().generations, generations + 1);
+}
