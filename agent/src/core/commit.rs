@@ -132,7 +132,7 @@ impl Journal {
 /// What the journal looks like from outside; counts since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JournalStatus {
-    /// Batches kept.
+    /// Batches ever appended in this store.
     pub batches: u64,
     /// Bytes of the batches kept.
     pub bytes: u64,
@@ -405,7 +405,7 @@ impl Core {
     pub fn journal(&self) -> JournalStatus {
         let first = self.journal.marks.front();
         JournalStatus {
-            batches: first.map_or(0, |m| self.journal.next - m.number),
+            batches: self.journal.next - 1,
             bytes: first.map_or(0, |m| self.journal.position - m.position),
             commits: self.journal.commits,
             entries: self.journal.entries,
