@@ -65,7 +65,7 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Make the running agent read its configuration again; a file that breaks a rule is refused and changes nothing
     Reload(ConfigArg),
-    /// Show the agent's key id and public key; makes the key if there is none yet
+    /// Show the agent's key id and public key; makes the key if there is none yet, so run it as the agent's user
     Identity(ConfigArg),
     /// Copy the store to FILE while the agent runs
     Backup(FileArgs),

@@ -104,9 +104,12 @@ fn connections(report: &Report, page: &mut Page) {
     );
     let kafka = &report.kafka;
     let state = if kafka.connected { page.good("connected") } else { page.bad("NOT CONNECTED") };
-    let lag = match kafka.lag_oldest_s {
-        Some(age) => format!("{} records wait, the oldest for {}", thousands(kafka.lag_records), span(age)),
-        None => "nothing waits".to_owned(),
+    let lag = match (kafka.lag_records, kafka.lag_oldest_s) {
+        (0, _) => "nothing waits".to_owned(),
+        (records, None) => format!("{} wait", plural(records, "record", "records")),
+        (records, Some(age)) => {
+            format!("{} wait, the oldest for {}", plural(records, "record", "records"), span(age))
+        }
     };
     page.line(
         "Kafka",
