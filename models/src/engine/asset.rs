@@ -22,11 +22,45 @@ use crate::detect::{Detector, Layout};
 use crate::registry::{AssetSpec, ChannelSpec, Role};
 use crate::window::{Grid, Inserted, Key, Queue, Summary, Watermark};
 
-/// One channel.
+/// A channel's name, in place where it is short: a look at it must not cost a cache line of its own.
+struct Label {
+    length: u8,
+    head: [u8; Self::SHORT],
+}
+
+impl Label {
+    const SHORT: usize = 23;
+
+    fn new(name: &Name) -> Self {
+        let mut head = [0; Self::SHORT];
+        let shown = name.len().min(Self::SHORT);
+        head[..shown].copy_from_slice(&name.as_bytes()[..shown]);
+        // A name has at most 64 bytes.
+        Self { length: name.len() as u8, head }
+    }
+
+    /// Whether this is the label of `channel`, whose name is `name` in full.
+    fn is(&self, name: &Name, channel: &str) -> bool {
+        let shown = channel.len().min(Self::SHORT);
+        usize::from(self.length) == channel.len()
+            && self.head[..shown] == channel.as_bytes()[..shown]
+            && (shown == channel.len() || **name == *channel)
+    }
+}
+
+/// One channel. What every reading touches stands first and together.
+#[repr(C)]
 pub(super) struct Channel {
+    label: Label,
     pub(super) door: Door,
     pub(super) mark: Watermark,
     pub(super) queue: Queue,
+}
+
+impl Channel {
+    fn new(name: &Name, spec: &ChannelSpec) -> Self {
+        Self { label: Label::new(name), door: Door::new(spec), mark: Watermark::default(), queue: Queue::default() }
+    }
 }
 
 /// The provisional evaluation of one slide.
@@ -44,35 +78,36 @@ pub(super) struct Published {
     pub(super) digest: u64,
 }
 
-/// One machine.
+/// One machine. What every frame touches stands first and together.
+#[repr(C)]
 pub(super) struct Asset {
     pub(super) name: Name,
-    pub(super) layout: Layout,
     pub(super) channels: Vec<Channel>,
-    pub(super) detector: Detector,
-    pub(super) committed: Option<(Micros, Assessment)>,
-    pub(super) tail: VecDeque<Evaluated>,
+    /// Index of the channel that is likely to come next.
+    hint: usize,
     pub(super) evaluated: Micros,
     pub(super) closed: Micros,
-    /// End of the last slide that alarms have acted on.
-    pub(super) alarmed: Micros,
-    /// End of the earliest evaluated slide that a late reading has changed since.
-    pub(super) dirty: Option<Micros>,
-    pub(super) published: VecDeque<Published>,
-    pub(super) conditions: BTreeMap<String, Condition>,
+    /// No frontier below this makes anything due.
+    pub(super) next_due: Micros,
+    pub(super) seen: Micros,
     /// Whether wall time was believable at the last call.
     pub(super) trusted: bool,
-    pub(super) seen: Micros,
     /// Whether new channels may join on sight.
     adoptable: bool,
     /// Whether one has, since the engine last asked.
     pub(super) grown: bool,
     /// Whether the engine holds a deadline for it.
     pub(super) queued: bool,
-    /// No frontier below this makes anything due.
-    pub(super) next_due: Micros,
-    /// Index of the channel that is likely to come next.
-    hint: usize,
+    pub(super) layout: Layout,
+    pub(super) detector: Detector,
+    pub(super) committed: Option<(Micros, Assessment)>,
+    pub(super) tail: VecDeque<Evaluated>,
+    /// End of the last slide that alarms have acted on.
+    pub(super) alarmed: Micros,
+    /// End of the earliest evaluated slide that a late reading has changed since.
+    pub(super) dirty: Option<Micros>,
+    pub(super) published: VecDeque<Published>,
+    pub(super) conditions: BTreeMap<String, Condition>,
     pub(super) scratch: Vec<Option<f64>>,
     pub(super) evaluations: u64,
 }
@@ -100,11 +135,9 @@ pub(super) fn same_inputs(old: &Layout, new: &Layout) -> bool {
 impl Asset {
     pub(super) fn new(rules: &Rules, name: Name, spec: &AssetSpec, adopted: bool, seen: Micros) -> Self {
         let layout = layout_of(spec);
-        let fresh =
-            |c: &ChannelSpec| Channel { door: Door::new(c), mark: Watermark::default(), queue: Queue::default() };
         Self {
             name,
-            channels: spec.channels.values().map(fresh).collect(),
+            channels: spec.channels.iter().map(|(name, c)| Channel::new(name, c)).collect(),
             detector: Detector::new(&layout, &rules.detector),
             layout,
             committed: None,
@@ -207,8 +240,8 @@ impl Asset {
     /// The index of a reading's channel; it may join on sight where the asset is an adopted one.
     fn channel(&mut self, rules: &Rules, reading: &Reading<'_>) -> Result<usize, &'static str> {
         let channels = &self.layout.channels;
-        let at = match channels.get(self.hint) {
-            Some(next) if &*next.0 == reading.channel => self.hint,
+        let at = match self.channels.get(self.hint) {
+            Some(next) if next.label.is(&channels[self.hint].0, reading.channel) => self.hint,
             _ => match channels.binary_search_by(|c| (*c.0).cmp(reading.channel)) {
                 Ok(at) => at,
                 Err(_) if !self.adoptable => return Err("unknown_channel"),
@@ -226,9 +259,8 @@ impl Asset {
 
     fn join(&mut self, rules: &Rules, at: usize, name: Name, unit: Unit) {
         let spec = ChannelSpec { unit, ..ChannelSpec::adopted() };
+        self.channels.insert(at, Channel::new(&name, &spec));
         self.layout.channels.insert(at, (name, spec.role, unit, None));
-        let channel = Channel { door: Door::new(&spec), mark: Watermark::default(), queue: Queue::default() };
-        self.channels.insert(at, channel);
         self.grown = true;
         self.restart_detector(rules);
     }
@@ -256,11 +288,11 @@ impl Asset {
         }
         for ((name, _, unit, _), spec) in self.layout.channels.iter().zip(specs) {
             // Values were taken for another unit: they mean nothing now.
-            let (mark, queue) = match kept.remove(name) {
-                Some((before, channel)) if before == *unit => (channel.mark, channel.queue),
-                _ => (Watermark::default(), Queue::default()),
-            };
-            self.channels.push(Channel { door: Door::new(spec), mark, queue });
+            let fresh = Channel::new(name, spec);
+            self.channels.push(match kept.remove(name) {
+                Some((before, channel)) if before == *unit => Channel { door: fresh.door, ..channel },
+                _ => fresh,
+            });
         }
         self.hint = 0;
         if same {

@@ -46,21 +46,25 @@ pub enum Inserted {
 }
 
 /// Readings of one slide and their summary as last folded.
+/// Kept to one cache line: it is touched by every reading.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenSlide {
     /// Start of the slide.
     pub start: Micros,
     readings: Vec<Kept>,
-    boots: Vec<u64>,
-    flags: u32,
+    /// The boot of slot 0; of no meaning while there are no readings.
+    boot: u64,
+    /// The boots of further slots: hardly ever any.
+    others: Option<Box<Vec<u64>>>,
     #[serde(skip)]
-    folded: Option<Summary>,
+    folded: Option<Box<Summary>>,
+    flags: u32,
 }
 
 impl OpenSlide {
     /// An empty slide that expects about `expected` readings.
     pub fn new(start: Micros, expected: usize) -> Self {
-        Self { start, readings: Vec::with_capacity(expected), boots: Vec::new(), flags: 0, folded: None }
+        Self { start, readings: Vec::with_capacity(expected), boot: 0, others: None, folded: None, flags: 0 }
     }
 
     /// Readings kept.
@@ -76,14 +80,13 @@ impl OpenSlide {
     /// Whether the parts, as read from a disk, fit together.
     pub(super) fn consistent(&self) -> bool {
         let sorted = self.readings.windows(2).all(|w| self.order(&w[0], &w[1]) == Ordering::Less);
-        self.readings.iter().all(|r| ((r.1 >> 24) as usize) < self.boots.len()) && sorted
+        self.readings.iter().all(|r| self.boot_of(r).is_some()) && sorted
     }
 
     /// (time, boot, sequence, index): a slot stands for its boot.
     fn order(&self, a: &Kept, b: &Kept) -> Ordering {
         a.0.cmp(&b.0).then_with(|| {
-            let boot = |k: &Kept| self.boots.get((k.1 >> 24) as usize).copied();
-            boot(a).cmp(&boot(b)).then(a.2.cmp(&b.2)).then((a.1 & MAX_INDEX).cmp(&(b.1 & MAX_INDEX)))
+            self.boot_of(a).cmp(&self.boot_of(b)).then(a.2.cmp(&b.2)).then((a.1 & MAX_INDEX).cmp(&(b.1 & MAX_INDEX)))
         })
     }
 
@@ -92,19 +95,38 @@ impl OpenSlide {
         self.folded = None;
     }
 
+    fn boot_of(&self, kept: &Kept) -> Option<u64> {
+        match (kept.1 >> 24) as usize {
+            0 => Some(self.boot),
+            slot => self.others.as_ref()?.get(slot - 1).copied(),
+        }
+    }
+
+    /// The slot of a boot, a new one if need be; `None` at the bound.
+    fn slot(&mut self, boot: u64) -> Option<usize> {
+        if self.readings.is_empty() {
+            self.boot = boot;
+        }
+        if self.boot == boot {
+            return Some(0);
+        }
+        let others = self.others.get_or_insert_default();
+        if let Some(place) = others.iter().position(|b| *b == boot) {
+            return Some(place + 1);
+        }
+        if others.len() + 1 >= MAX_BOOTS {
+            return None;
+        }
+        others.push(boot);
+        Some(others.len())
+    }
+
     /// Keeps a reading at `offset` microseconds after the start.
     pub fn insert(&mut self, offset: u32, key: Key, value: f64, flags: u32) -> Inserted {
-        let slot = match self.boots.iter().position(|b| *b == key.boot) {
-            Some(slot) => slot,
-            None if self.boots.len() < MAX_BOOTS => {
-                self.boots.push(key.boot);
-                self.boots.len() - 1
-            }
-            None => return Inserted::Full,
-        };
         if key.index > MAX_INDEX || self.readings.len() >= MAX_SLIDE_READINGS {
             return Inserted::Full;
         }
+        let Some(slot) = self.slot(key.boot) else { return Inserted::Full };
         // Below 256 by MAX_BOOTS.
         let kept = Kept(offset, (slot as u32) << 24 | key.index, key.sequence, value);
         match self.readings.last() {
@@ -123,8 +145,8 @@ impl OpenSlide {
 
     /// The summary, times in seconds after the slide's start. Folded pane by pane, then kept until the next insertion.
     pub fn summary(&mut self, pane: Micros) -> Summary {
-        if let Some(folded) = self.folded {
-            return folded;
+        if let Some(folded) = &self.folded {
+            return **folded;
         }
         let mut whole = Summary::EMPTY;
         let of_pane = |k: &Kept| i64::from(k.0) / pane;
@@ -132,7 +154,7 @@ impl OpenSlide {
             whole.merge(&Summary::of(readings.iter().map(|k| (f64::from(k.0) * 1e-6, k.3))), 0.0);
         }
         whole.flags = self.flags;
-        self.folded = Some(whole);
+        self.folded = Some(Box::new(whole));
         whole
     }
 }
@@ -168,6 +190,14 @@ mod tests {
         assert_eq!(slide.insert(5, key(1, 2, 4), 1.0, 0), Inserted::Used);
         assert_eq!(slide.insert(5, key(2, 2, 3), 1.0, 0), Inserted::Used);
         assert_eq!(slide.len(), 3);
+    }
+
+    #[test]
+    fn more_boots_than_a_slide_can_tell_apart_are_refused() {
+        let mut slide = OpenSlide::new(0, 0);
+        let used = (0..300).filter(|boot| slide.insert(1, key(*boot, 0, 0), 1.0, 0) == Inserted::Used).count();
+        assert_eq!(used, MAX_BOOTS);
+        assert!(slide.consistent());
     }
 
     #[test]

@@ -52,12 +52,15 @@ pub struct Bucket {
     pub summary: Summary,
 }
 
-/// The slides of one channel.
+/// The slides of one channel. The newest open one, into which nearly every reading goes, stands in place.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[repr(C)]
 pub struct Queue {
-    open: VecDeque<OpenSlide>,
-    closed: VecDeque<Bucket>,
     kept: usize,
+    newest: Option<OpenSlide>,
+    /// The other open ones.
+    older: VecDeque<OpenSlide>,
+    closed: VecDeque<Bucket>,
 }
 
 impl Queue {
@@ -67,38 +70,67 @@ impl Queue {
             return Inserted::Full;
         }
         // Readings come mostly in order: the newest slide is tried before any division.
-        let newest = self.open.back().filter(|s| (s.start..s.start + grid.slide).contains(&time));
-        let place = if newest.is_some() {
-            self.open.len() - 1
-        } else {
-            let start = grid.start(time);
-            match self.open.binary_search_by_key(&start, |s| s.start) {
-                Ok(place) => place,
-                Err(_) if self.open.len() >= MAX_OPEN_SLIDES => return Inserted::Full,
-                Err(place) => {
-                    let expected = self.open.back().map_or(0, OpenSlide::len);
-                    self.open.insert(place, OpenSlide::new(start, expected));
-                    place
-                }
-            }
+        let slide = match &mut self.newest {
+            Some(newest) if (newest.start..newest.start + grid.slide).contains(&time) => newest,
+            _ => match self.find(grid.start(time)) {
+                Some(slide) => slide,
+                None => return Inserted::Full,
+            },
         };
-        let slide = &mut self.open[place];
         // Below 2^32 by settings::MAX_SLIDE.
         let inserted = slide.insert((time - slide.start) as u32, key, value, flags);
         self.kept += usize::from(inserted == Inserted::Used);
         inserted
     }
 
+    /// The open slide that starts at `start`, a new one if need be; `None` at the bound.
+    fn find(&mut self, start: Micros) -> Option<&mut OpenSlide> {
+        let full = self.older.len() + 1 >= MAX_OPEN_SLIDES;
+        let Some(newest) = &mut self.newest else {
+            return Some(self.newest.insert(OpenSlide::new(start, 0)));
+        };
+        if start > newest.start {
+            if full {
+                return None;
+            }
+            let before = core::mem::replace(newest, OpenSlide::new(start, newest.len()));
+            self.older.push_back(before);
+            return self.newest.as_mut();
+        }
+        if start == newest.start {
+            return self.newest.as_mut();
+        }
+        let place = match self.older.binary_search_by_key(&start, |s| s.start) {
+            Ok(place) => place,
+            Err(_) if full => return None,
+            Err(place) => {
+                self.older.insert(place, OpenSlide::new(start, 0));
+                place
+            }
+        };
+        self.older.get_mut(place)
+    }
+
+    /// Open slides that start at or after `from`, oldest first.
+    fn open_from(&mut self, from: Micros) -> impl Iterator<Item = &mut OpenSlide> {
+        let first = self.older.partition_point(|s| s.start < from);
+        self.older.range_mut(first..).chain(self.newest.as_mut().filter(|s| s.start >= from))
+    }
+
+    fn open(&self) -> impl Iterator<Item = &OpenSlide> {
+        self.older.iter().chain(&self.newest)
+    }
+
     /// The start of the first open slide that starts at or after `from` and has readings.
     pub fn next_start(&self, from: Micros) -> Option<Micros> {
-        let first = self.open.partition_point(|s| s.start < from);
-        self.open.range(first..).find(|s| !s.is_empty()).map(|s| s.start)
+        let first = self.older.partition_point(|s| s.start < from);
+        let newest = self.newest.iter().filter(|s| s.start >= from);
+        self.older.range(first..).chain(newest).find(|s| !s.is_empty()).map(|s| s.start)
     }
 
     /// The summary of the open slide that starts at `start`.
     pub fn slide(&mut self, grid: &Grid, start: Micros) -> Option<Summary> {
-        let place = self.open.binary_search_by_key(&start, |s| s.start).ok()?;
-        let slide = &mut self.open[place];
+        let slide = self.open_from(start).next().filter(|s| s.start == start)?;
         (!slide.is_empty()).then(|| slide.summary(grid.pane))
     }
 
@@ -110,8 +142,7 @@ impl Queue {
         for bucket in self.closed.range(first..).take_while(|b| b.start < end) {
             whole.merge(&bucket.summary, (bucket.start - from) as f64 * 1e-6);
         }
-        let first = self.open.partition_point(|s| s.start < from);
-        for slide in self.open.range_mut(first..).take_while(|s| s.start < end) {
+        for slide in self.open_from(from).take_while(|s| s.start < end) {
             let offset = (slide.start - from) as f64 * 1e-6;
             whole.merge(&slide.summary(grid.pane), offset);
         }
@@ -123,34 +154,44 @@ impl Queue {
         let oldest = end + grid.slide - grid.window;
         let stale = self.closed.partition_point(|b| b.start < oldest);
         self.closed.drain(..stale);
-        while let Some(slide) = self.open.front_mut().filter(|s| s.start + grid.slide <= end) {
+        while let Some(mut slide) = self.pop_ended(grid, end) {
             let (start, summary) = (slide.start, slide.summary(grid.pane));
             self.kept -= slide.len();
-            self.open.pop_front();
             if start >= oldest && summary.count > 0 {
                 self.closed.push_back(Bucket { start, summary });
             }
         }
     }
 
+    /// Takes the oldest open slide out if it ends at or before `end`.
+    fn pop_ended(&mut self, grid: &Grid, end: Micros) -> Option<OpenSlide> {
+        let ended = |s: &OpenSlide| s.start + grid.slide <= end;
+        match self.older.front() {
+            Some(oldest) => ended(oldest).then(|| self.older.pop_front()).flatten(),
+            None => self.newest.take_if(|newest| ended(newest)),
+        }
+    }
+
     /// Forgets the summaries of open slides, as after a change of the pane.
     pub fn unfold(&mut self) {
-        self.open.iter_mut().for_each(OpenSlide::unfold);
+        self.open_from(Micros::MIN).for_each(OpenSlide::unfold);
     }
 
     /// (open slides, readings kept in them, closed slides): what it holds, for bounds in tests.
     pub fn held(&self) -> (usize, usize, usize) {
-        (self.open.len(), self.kept, self.closed.len())
+        (self.open().count(), self.kept, self.closed.len())
     }
 
     /// Whether the parts, as read from a disk, fit together (P4).
     pub(crate) fn consistent(&self) -> bool {
         let ascending = |starts: &mut dyn Iterator<Item = Micros>| starts.is_sorted_by(|a, b| a < b);
         let inside = |start: Micros| (0..LATEST).contains(&start);
-        self.kept == self.open.iter().map(OpenSlide::len).sum::<usize>()
-            && self.closed.iter().map(|b| b.start).chain(self.open.iter().map(|s| s.start)).all(inside)
-            && ascending(&mut self.closed.iter().map(|b| b.start).chain(self.open.iter().map(|s| s.start)))
-            && self.open.iter().all(OpenSlide::consistent)
+        let starts = || self.closed.iter().map(|b| b.start).chain(self.open().map(|s| s.start));
+        self.kept == self.open().map(OpenSlide::len).sum::<usize>()
+            && (self.newest.is_some() || self.older.is_empty())
+            && starts().all(inside)
+            && ascending(&mut starts())
+            && self.open().all(OpenSlide::consistent)
     }
 }
 

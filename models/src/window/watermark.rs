@@ -24,10 +24,10 @@ pub const MAX_LAG: Micros = DAY;
 /// How far one channel has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Watermark {
-    /// Highest believed event time; absent before the first reading.
-    highest: Option<Micros>,
-    /// The time of the last reading, if it was far ahead and is not believed yet (M2).
-    doubted: Option<Micros>,
+    /// Highest believed event time; 0 (1970, which no door lets in) before the first reading.
+    highest: Micros,
+    /// The time of the last reading, if it was far ahead and is not believed yet (M2); else 0.
+    doubted: Micros,
     /// Monotonic arrival time of the last reading.
     heard: u64,
     /// Whether it has been silent for too long.
@@ -40,24 +40,23 @@ impl Watermark {
     pub fn note(&mut self, time: Micros, monotonic: u64, doubt: Option<Micros>) -> bool {
         self.heard = self.heard.max(monotonic);
         let woke = core::mem::take(&mut self.idle);
-        let Some(highest) = self.highest else {
-            self.highest = Some(time);
+        if self.highest == 0 {
+            self.highest = time;
             return true;
-        };
+        }
         let mut believed = time;
         if let Some(ahead) = doubt {
-            if time > highest + ahead {
-                match self.doubted.replace(time) {
-                    Some(before) => believed = before.min(time),
-                    None => return woke,
+            let before = core::mem::take(&mut self.doubted);
+            if time > self.highest + ahead {
+                if before == 0 {
+                    self.doubted = time;
+                    return woke;
                 }
-            } else {
-                self.doubted = None;
+                believed = before.min(time);
             }
         }
-        if believed > highest {
-            self.highest = Some(believed);
-            self.doubted = None;
+        if believed > self.highest {
+            self.highest = believed;
             return true;
         }
         woke
@@ -65,17 +64,17 @@ impl Watermark {
 
     /// The watermark; absent before the first reading.
     pub fn at(&self, disorder: Micros) -> Option<Micros> {
-        self.highest.map(|h| h - disorder)
+        (self.highest != 0).then(|| self.highest - disorder)
     }
 
     /// Whether the times, as read from a disk, are ones that the door lets in.
     pub(crate) fn sane(&self) -> bool {
-        self.highest.iter().chain(&self.doubted).all(|t| (EARLIEST..LATEST).contains(t))
+        [self.highest, self.doubted].iter().all(|t| *t == 0 || (EARLIEST..LATEST).contains(t))
     }
 
     /// Whether it has spoken and holds its asset back.
     pub fn holds(&self) -> bool {
-        self.highest.is_some() && !self.idle
+        self.highest != 0 && !self.idle
     }
 
     /// The monotonic arrival time at which it turns idle; absent if it holds nothing back.
