@@ -1,0 +1,186 @@
+//! What can be asked for: acknowledge an alarm, adopt an asset. Both are requests to an agent, answered with 202 and
+//! pending until the agent confirms; asking again is asking once.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response, Result};
+use fettle_wire::Command;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Api, Shared, problem::Problem};
+use crate::alarms::Pending;
+use crate::clock;
+use crate::commands::{self, CommandError, Decision};
+use crate::fleet::asset::{AccountRecord, AlarmRecord, LEDGER, alarm_key, command_key};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acknowledge {
+    person: String,
+    occurrence: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adopt {
+    person: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    /// `pending` or `acknowledged` or `in_service`.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pending: Vec<Pending>,
+}
+
+impl Answer {
+    fn pending(commands: &[Command]) -> Response {
+        let now = clock::wall();
+        let pending = commands.iter().map(|command| Pending::of(command, now)).collect();
+        (StatusCode::ACCEPTED, Json(Self { status: "pending", by: None, pending })).into_response()
+    }
+}
+
+type Body = std::result::Result<Bytes, BytesRejection>;
+
+fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, shape: &str) -> Result<T, Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().map(str::trim) != Some("application/json") {
+        return Err(Problem::new(415, "unsupported media type", "send Content-Type: application/json"));
+    }
+    let body = body.map_err(|e| Problem::new(e.status().as_u16(), "body not accepted", &e.body_text()))?;
+    serde_json::from_slice(&body).map_err(|e| Problem::bad_request(&format!("the body is not {shape}: {e}")))
+}
+
+fn person(person: &str) -> Result<&str, Problem> {
+    commands::check_person(person).map_err(Problem::bad_request)
+}
+
+/// Sends what Kafka has to confirm first.
+async fn send(api: &Api, kind: &'static str, command: &Command) -> Result<(), Problem> {
+    if !api.status.show().commands_copied {
+        api.metrics.command(kind, "failed");
+        let detail = "nothing was sent: Kafka's commands topic has not been read yet (Kafka is away, or `fettle-gateway \
+                      topics apply` was never run); ask again";
+        return Err(Problem::unavailable(detail));
+    }
+    match api.commands.send(command).await {
+        Ok(()) => {
+            api.metrics.command(kind, "sent");
+            let Command { id, site, agent, issuer, .. } = command;
+            tracing::info!(kind, id, %site, %agent, issuer, "command sent");
+            Ok(())
+        }
+        Err(error) => {
+            api.metrics.command(kind, "failed");
+            match error {
+                CommandError::Encoding(_) => Err(Problem::internal(&error.to_string())),
+                CommandError::Link(_) | CommandError::NotConfirmed(_) => Err(Problem::unavailable(&error.to_string())),
+            }
+        }
+    }
+}
+
+/// `POST /api/v1/alarms/{site}/{asset}/{condition}/acknowledge {"person": "..", "occurrence": N}`
+pub(super) async fn acknowledge(
+    State(api): Shared,
+    Path((site, asset, condition)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let asked: Acknowledge = read(&headers, body, "{\"person\": \"..\", \"occurrence\": N}")?;
+    let name = person(&asked.person)?.to_owned();
+    let now = clock::wall();
+    let key = alarm_key(&site, &asset, &condition);
+    let (at_site, of_asset) = (site.clone(), asset.clone());
+    let decision = api
+        .read(move |api| {
+            if key.len() > 511 {
+                return Ok(Decision::Unknown);
+            }
+            let alarm: Option<AlarmRecord> = api.store.read(&key)?;
+            let sent = match &alarm {
+                None => None,
+                Some(alarm) => api.store.read(&command_key(&at_site, &of_asset, &commands::acknowledge_id(alarm)))?,
+            };
+            Ok(commands::acknowledge(alarm.as_ref(), sent, &name, asked.occurrence, now))
+        })
+        .await?;
+    match decision {
+        Decision::Unknown => {
+            Err(Problem::not_found(&format!("no agent has raised {condition} on {asset} at site {site}")))
+        }
+        Decision::OtherOccurrence(present) => {
+            let asked = asked.occurrence;
+            let detail = format!("the alarm is at occurrence {present}, not {asked}; look at it and ask for that one");
+            Err(Problem::conflict(&detail))
+        }
+        Decision::Done(by) => {
+            api.metrics.command("acknowledge", "already");
+            Ok(Json(Answer { status: "acknowledged", by, pending: Vec::new() }).into_response())
+        }
+        Decision::Pending(command) => {
+            api.metrics.command("acknowledge", "already");
+            Ok(Answer::pending(&[command]))
+        }
+        Decision::Send(command) => {
+            send(&api, "acknowledge", &command).await?;
+            Ok(Answer::pending(&[command]))
+        }
+    }
+}
+
+/// `POST /api/v1/assets/{site}/{asset}/adopt {"person": ".."}`: to each agent that holds it in quarantine.
+pub(super) async fn adopt(
+    State(api): Shared,
+    Path((site, asset)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let asked: Adopt = read(&headers, body, "{\"person\": \"..\"}")?;
+    let person = person(&asked.person)?.to_owned();
+    let (at_site, of_asset) = (site.clone(), asset.clone());
+    let now = clock::wall();
+    let accounts = api
+        .read(move |api| {
+            let mut found = Vec::new();
+            api.store.scan(&format!("{LEDGER}{at_site}/"), |_, record: AccountRecord| {
+                if record.entry.asset.as_str() == of_asset {
+                    found.push((record, None));
+                }
+            })?;
+            for (record, sent) in &mut found {
+                *sent =
+                    api.store.read::<Command>(&command_key(&at_site, &of_asset, &commands::adopt_id(record, now)))?;
+            }
+            Ok(found)
+        })
+        .await?;
+    if accounts.is_empty() {
+        return Err(Problem::not_found(&format!("no agent has told of an asset {asset} at site {site}")));
+    }
+    let mut pending = Vec::new();
+    for (account, sent) in accounts.into_iter().filter(|(account, _)| account.entry.quarantined) {
+        if let Some(command) = sent {
+            api.metrics.command("adopt", "already");
+            pending.push(command);
+            continue;
+        }
+        let command = commands::adopt(&account, &person, now);
+        send(&api, "adopt", &command).await?;
+        pending.push(command);
+    }
+    if pending.is_empty() {
+        api.metrics.command("adopt", "already");
+        return Ok(Json(Answer { status: "in_service", by: None, pending: Vec::new() }).into_response());
+    }
+    Ok(Answer::pending(&pending))
+}

@@ -1,0 +1,54 @@
+//! An error as RFC 9457 `application/problem+json`: what is wrong and what to do.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// The answer to a request that cannot be met.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: u16, title: &'static str, detail: &str) -> Self {
+        Self { kind: "about:blank", title, status, detail: detail.to_owned() }
+    }
+
+    pub(super) fn bad_request(detail: &str) -> Self {
+        Self::new(400, "bad request", detail)
+    }
+
+    pub(super) fn not_found(detail: &str) -> Self {
+        Self::new(404, "not found", detail)
+    }
+
+    pub(super) fn conflict(detail: &str) -> Self {
+        Self::new(409, "conflict", detail)
+    }
+
+    pub(super) fn unavailable(detail: &str) -> Self {
+        Self::new(503, "unavailable", detail)
+    }
+
+    /// Logged as well: it is ours to put right.
+    pub(super) fn internal(detail: &str) -> Self {
+        tracing::error!("a request failed: {detail}");
+        Self::new(500, "internal error", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // A struct of texts and a number always encodes.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let kind = HeaderValue::from_static("application/problem+json");
+        (status, [(CONTENT_TYPE, kind)], body).into_response()
+    }
+}

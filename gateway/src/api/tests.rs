@@ -1,0 +1,175 @@
+//! The API over a real socket, with a store and without Kafka.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use fettle_wire::{Change, Command};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::commands::{Decision, acknowledge};
+use crate::fleet::asset::{AlarmRecord, Origin, alarm_key, command_key};
+use crate::fleet::changelog::Feed;
+use crate::fleet::store::Change as StoreChange;
+use crate::intake::record::tests::{alert, name};
+
+fn alarm() -> AlarmRecord {
+    AlarmRecord {
+        origin: Origin { site: name("plant-a"), agent: name("gw-1"), incarnation: "0000000000000001".into() },
+        alert: alert("pump", "limit.temperature", 2, Change::Raised),
+        seen: 0,
+        recent: Vec::new(),
+        conflicts: 0,
+    }
+}
+
+fn pending_command() -> Command {
+    match acknowledge(Some(&alarm()), None, "ada", 2, crate::clock::wall()) {
+        Decision::Send(command) => command,
+        other => panic!("{other:?}"),
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    api: Arc<Api>,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    async fn start(values: Vec<(String, Vec<u8>)>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "store = \"gw\"\n[kafka]\nbrokers = \"127.0.0.1:1\"\n";
+        let config = crate::config::parse(text, folder.path()).unwrap();
+        let store = Arc::new(Store::open(&config.store).unwrap());
+        let changes: Vec<_> = values.into_iter().map(|(key, v)| StoreChange { key, value: Some(v) }).collect();
+        store.apply(store.epoch(), &changes, &BTreeMap::new()).unwrap();
+        let api = Arc::new(Api {
+            store,
+            status: Arc::default(),
+            metrics: Arc::default(),
+            commands: Commands::new(&config.kafka).unwrap(),
+            cache: Cache::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, router(Arc::clone(&api))).into_future());
+        Self { address, api, _folder: folder }
+    }
+
+    async fn send(&self, request: &str, headers: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let head =
+            format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A body that is refused may find the connection closed.
+        let _ = stream.write_all(body.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        (status, answer)
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.send(&format!("GET {path}"), "", "").await
+    }
+
+    async fn post(&self, path: &str, body: &str) -> (u16, String) {
+        self.send(&format!("POST {path}"), "Content-Type: application/json\r\n", body).await
+    }
+}
+
+fn with_alarm() -> Vec<(String, Vec<u8>)> {
+    vec![(alarm_key("plant-a", "pump", "limit.temperature"), serde_json::to_vec(&alarm()).unwrap())]
+}
+
+const ACK: &str = "/api/v1/alarms/plant-a/pump/limit.temperature/acknowledge";
+
+#[tokio::test]
+async fn every_page_answers_on_an_empty_store() {
+    let running = Running::start(Vec::new()).await;
+    for path in [
+        "/",
+        "/page.css",
+        "/page.js",
+        "/healthz",
+        "/metrics",
+        "/api/v1/assets",
+        "/api/v1/alarms",
+        "/api/v1/ledger",
+        "/api/v1/lag",
+    ] {
+        let (status, answer) = running.get(path).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        assert!(answer.contains("content-security-policy: default-src 'none'"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_met_is_a_problem_with_its_detail() {
+    let running = Running::start(with_alarm()).await;
+    let long = format!("{{\"person\": \"{}\", \"occurrence\": 2}}", "x".repeat(MAX_BODY));
+    for (status, answer) in [
+        (404, running.get("/nothing").await),
+        (404, running.get("/api/v1/assets/plant-a/none").await),
+        (400, running.get("/api/v1/alarms?open=perhaps").await),
+        (400, running.get("/api/v1/assets?colour=red").await),
+        (405, running.post("/api/v1/alarms", "{}").await),
+        (415, running.send(&format!("POST {ACK}"), "Content-Type: text/plain\r\n", "{}").await),
+        (400, running.post(ACK, "{\"person\": \"ada\"}").await),
+        (400, running.post(ACK, "{\"person\": \" \", \"occurrence\": 2}").await),
+        (413, running.post(ACK, &long).await),
+        (409, running.post(ACK, "{\"person\": \"ada\", \"occurrence\": 1}").await),
+        (404, running.post("/api/v1/alarms/plant-a/fan/x/acknowledge", "{\"person\": \"a\", \"occurrence\": 1}").await),
+        (404, running.post("/api/v1/assets/plant-a/fan/adopt", "{\"person\": \"ada\"}").await),
+        (503, running.post(ACK, "{\"person\": \"ada\", \"occurrence\": 2}").await),
+    ] {
+        assert_eq!(answer.0, status, "{}", answer.1);
+        assert!(answer.1.contains("application/problem+json") && answer.1.contains("\"detail\":\""), "{}", answer.1);
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_on_its_way_is_answered_as_pending_and_not_sent_again() {
+    let command = pending_command();
+    let mut values = with_alarm();
+    let key = command_key("plant-a", "pump", &command.id);
+    values.push((key, command.encode().unwrap().into_bytes()));
+    let running = Running::start(values).await;
+    running.api.status.set_caught_up(Feed::Commands, true);
+    let (status, answer) = running.post(ACK, "{\"person\": \"bob\", \"occurrence\": 2}").await;
+    assert_eq!(status, 202, "{answer}");
+    assert!(answer.contains("\"person\":\"ada\""), "{answer}");
+    let (_, alarms) = running.get("/api/v1/alarms?open=true").await;
+    assert!(alarms.contains("\"pending\":{\"person\":\"ada\""), "{alarms}");
+}
+
+#[tokio::test]
+async fn lists_are_given_in_pages() {
+    let mut values = Vec::new();
+    for n in 0..5 {
+        let mut entry = crate::intake::record::tests::account(&format!("pump-{n}"), 1);
+        entry.quarantined = n == 4;
+        let record = crate::fleet::asset::AccountRecord {
+            origin: alarm().origin,
+            entry,
+            seen: 0,
+            recent: Vec::new(),
+            earlier: fettle_wire::Tally::default(),
+            earlier_frames: 0,
+            conflicts: 0,
+        };
+        let key = crate::fleet::asset::ledger_key("plant-a", "gw-1", &format!("pump-{n}"));
+        values.push((key, serde_json::to_vec(&record).unwrap()));
+    }
+    let running = Running::start(values).await;
+    let (_, first) = running.get("/api/v1/assets?limit=2").await;
+    assert!(first.contains("\"next\":\"plant-a/pump-1\"") && first.contains("\"total\":5"), "{first}");
+    let (_, last) = running.get("/api/v1/assets?limit=2&after=plant-a/pump-3").await;
+    assert!(last.contains("\"asset\":\"pump-4\"") && !last.contains("\"next\""), "{last}");
+    let (_, ledger) = running.get("/api/v1/ledger?limit=1").await;
+    assert!(ledger.contains("\"accounts\":5") && ledger.contains("\"next\":\"plant-a/gw-1/pump-0\""), "{ledger}");
+}

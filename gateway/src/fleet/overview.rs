@@ -1,0 +1,438 @@
+//! What people are shown of the fleet: one pass over the copy, at one instant.
+//!
+//! The ledger is checked here (W1, W2 of `fettle_wire::ledger`): whether each account balances and what the sums are.
+//! Cost: every record is read once; [`Cache`] makes one pass serve all that ask within ten times its own duration.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use fettle_wire::{Command, Health, Micros, Name, NoVerdict, NodeAccount, Priority, Request, Rul, Tally, Verdict};
+use serde::Serialize;
+
+use super::asset::{
+    ALARM, ASSET, AccountRecord, AlarmRecord, AssetRecord, COMMAND, COUNT, Counts, LEDGER, OWNER, Owner,
+};
+use super::store::{Store, StoreError};
+use crate::alarms::{self, AlarmView, Pending};
+use crate::clock;
+use crate::commands::{acknowledge_id, is_unacknowledged};
+
+/// One asset in a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AssetView {
+    /// The site.
+    pub site: Name,
+    /// The asset.
+    pub asset: Name,
+    /// The agent that told of it last.
+    pub agent: Name,
+    /// Kafka's time of the newest record about it, microseconds UTC.
+    pub seen: Micros,
+    /// Whether it waits for adoption.
+    pub quarantined: bool,
+    /// The adoption on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Pending>,
+    /// The newest health, without indicators; absent until the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthView>,
+    /// Open alarms.
+    pub open_alarms: usize,
+    /// The highest priority among those that nobody has acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacknowledged: Option<Priority>,
+    /// Records with a known id and another content.
+    pub conflicts: u64,
+}
+
+/// Health in a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HealthView {
+    /// End of the window, microseconds UTC.
+    pub window_end: Micros,
+    /// Revision of that window.
+    pub revision: u32,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<NoVerdict>,
+    /// 1 healthy .. 0 failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_index: Option<f64>,
+    /// The statistic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Its tail probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_value: Option<f64>,
+    /// Share of the baseline that is learned.
+    pub baseline: f64,
+    /// Remaining useful life.
+    pub rul: Rul,
+    /// Data quality.
+    pub flags: Vec<String>,
+}
+
+impl HealthView {
+    fn of(health: Health) -> Self {
+        let Health {
+            window_end, revision, verdict, reason, health_index, score, p_value, baseline, rul, flags, ..
+        } = health;
+        Self { window_end, revision, verdict, reason, health_index, score, p_value, baseline, rul, flags }
+    }
+}
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AccountView {
+    /// The site.
+    pub site: Name,
+    /// The agent.
+    pub agent: Name,
+    /// The agent's store.
+    pub incarnation: String,
+    /// The asset.
+    pub asset: Name,
+    /// Whether it waits for adoption.
+    pub quarantined: bool,
+    /// Wall time of the account, microseconds UTC.
+    pub at: Micros,
+    /// Messages received in this incarnation.
+    pub frames: u64,
+    /// What became of the readings in this incarnation.
+    pub readings: Tally,
+    /// W1: received = used + late + duplicate + rejected + shed.
+    pub balances: bool,
+    /// W2, for every listed boot: next = received + missing.
+    pub nodes_balance: bool,
+    /// Frames missing over all boots.
+    pub missing: u64,
+    /// Of those, lost for good.
+    pub lost: u64,
+    /// Boots of the asset's nodes.
+    pub nodes: Vec<NodeAccount>,
+    /// Readings of earlier incarnations.
+    pub earlier: Tally,
+    /// Messages of earlier incarnations.
+    pub earlier_frames: u64,
+    /// Records with a known id and another content.
+    pub conflicts: u64,
+}
+
+impl AccountView {
+    fn of(record: AccountRecord) -> Self {
+        let AccountRecord { origin, entry, earlier, earlier_frames, conflicts, .. } = record;
+        let sum = |each: fn(&NodeAccount) -> u64| entry.nodes.iter().map(each).fold(0, u64::saturating_add);
+        Self {
+            site: origin.site,
+            agent: origin.agent,
+            incarnation: origin.incarnation,
+            quarantined: entry.quarantined,
+            at: entry.at,
+            frames: entry.frames,
+            balances: entry.readings.balances(),
+            nodes_balance: entry.nodes.iter().all(NodeAccount::balances),
+            missing: sum(|node| node.missing).saturating_add(entry.retired_missing),
+            lost: sum(|node| node.lost),
+            asset: entry.asset,
+            readings: entry.readings,
+            nodes: entry.nodes,
+            earlier,
+            earlier_frames,
+            conflicts,
+        }
+    }
+}
+
+/// Sums over all accounts, earlier incarnations included.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Accounts.
+    pub accounts: usize,
+    /// Messages received.
+    pub frames: u64,
+    /// What became of the readings.
+    pub readings: Tally,
+    /// W1 of the sums.
+    pub balances: bool,
+    /// Accounts that do not balance (W1 or W2).
+    pub unbalanced: usize,
+    /// Frames missing.
+    pub missing: u64,
+    /// Of those, lost for good.
+    pub lost: u64,
+}
+
+impl Totals {
+    fn of(accounts: &[AccountView]) -> Self {
+        let mut totals = Self { accounts: accounts.len(), ..Self::default() };
+        for account in accounts {
+            totals.frames = totals.frames.saturating_add(account.frames).saturating_add(account.earlier_frames);
+            totals.readings.add(&account.readings);
+            totals.readings.add(&account.earlier);
+            totals.unbalanced += usize::from(!account.balances || !account.nodes_balance);
+            totals.missing = totals.missing.saturating_add(account.missing);
+            totals.lost = totals.lost.saturating_add(account.lost);
+        }
+        totals.balances = totals.readings.balances();
+        totals
+    }
+}
+
+/// What became of one partition's records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionCounts {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Since the topic's first record, exact over any crash.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// Everything that is shown.
+#[derive(Debug, Clone, Default)]
+pub struct Overview {
+    /// When it was made, wall time.
+    pub at: Micros,
+    /// Every asset, by site and name.
+    pub assets: Vec<AssetView>,
+    /// Every alarm, most urgent first.
+    pub alarms: Vec<AlarmView>,
+    /// Every account, by site, agent and asset.
+    pub accounts: Vec<AccountView>,
+    /// Their sums.
+    pub totals: Totals,
+    /// What became of the records.
+    pub records: Vec<PartitionCounts>,
+    /// Who owns which partition, as last written.
+    pub owners: BTreeMap<i32, Name>,
+}
+
+impl Overview {
+    /// Reads the copy.
+    pub fn read(store: &Store, now: Micros) -> Result<Self, StoreError> {
+        let mut commands = BTreeMap::new();
+        store.scan(COMMAND, |_, command: Command| {
+            commands.insert(command.id.clone(), command);
+        })?;
+        let mut alarms = Vec::new();
+        store.scan(ALARM, |_, record: AlarmRecord| {
+            let asked = commands.get(&acknowledge_id(&record));
+            alarms.push(alarms::view(record, asked, now));
+        })?;
+        alarms::sort(&mut alarms);
+        let mut accounts = Vec::new();
+        let mut assets = BTreeMap::new();
+        store.scan(ASSET, |_, record: AssetRecord| {
+            let asset = asset_view(record);
+            assets.insert((asset.site.clone(), asset.asset.clone()), asset);
+        })?;
+        store.scan(LEDGER, |_, record: AccountRecord| {
+            add_account(&mut assets, &record);
+            accounts.push(AccountView::of(record));
+        })?;
+        add_alarms(&mut assets, &alarms);
+        add_adoptions(&mut assets, commands.values(), now);
+        let mut records = Vec::new();
+        store.scan(COUNT, |key, counts: Counts| {
+            let mut parts = key.split('|').skip(1);
+            if let (Some(topic), Some(Ok(partition))) = (parts.next(), parts.next().map(str::parse)) {
+                records.push(PartitionCounts { topic: topic.into(), partition, counts });
+            }
+        })?;
+        records.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let mut owners = BTreeMap::new();
+        store.scan(OWNER, |key, owner: Owner| {
+            if let Some(Ok(partition)) = key.split('|').nth(1).map(str::parse) {
+                owners.insert(partition, owner.instance);
+            }
+        })?;
+        let totals = Totals::of(&accounts);
+        Ok(Self { at: now, assets: assets.into_values().collect(), alarms, accounts, totals, records, owners })
+    }
+
+    /// Records with a known id and another content, over the fleet.
+    pub fn conflicts(&self) -> u64 {
+        self.records.iter().map(|r| r.counts.conflicts).fold(0, u64::saturating_add)
+    }
+
+    /// Assets, most urgent first: who waits for a person, what is open, what is abnormal, what has no verdict.
+    pub fn by_urgency(&self) -> Vec<&AssetView> {
+        let mut assets: Vec<&AssetView> = self.assets.iter().collect();
+        assets.sort_by(|a, b| {
+            let index = |v: &AssetView| v.health.as_ref().and_then(|h| h.health_index).unwrap_or(1.0);
+            urgency(a).cmp(&urgency(b)).then_with(|| index(a).total_cmp(&index(b)))
+        });
+        assets
+    }
+}
+
+fn urgency(asset: &AssetView) -> (Reverse<Option<Priority>>, Reverse<bool>, u8) {
+    let standing = match asset.health.as_ref().map(|h| h.verdict) {
+        Some(Verdict::Abnormal) => 0,
+        _ if asset.quarantined => 1,
+        None | Some(Verdict::None) => 2,
+        Some(Verdict::Normal) => 3,
+    };
+    (Reverse(asset.unacknowledged), Reverse(asset.open_alarms > 0), standing)
+}
+
+fn asset_view(record: AssetRecord) -> AssetView {
+    let AssetRecord { origin, health, seen, conflicts, .. } = record;
+    AssetView {
+        site: origin.site,
+        asset: health.asset.clone(),
+        agent: origin.agent,
+        seen,
+        quarantined: false,
+        adoption: None,
+        health: Some(HealthView::of(health)),
+        open_alarms: 0,
+        unacknowledged: None,
+        conflicts,
+    }
+}
+
+type Assets = BTreeMap<(Name, Name), AssetView>;
+
+/// An asset is also known by its account alone: quarantined, or before its first health.
+fn add_account(assets: &mut Assets, record: &AccountRecord) {
+    let key = (record.origin.site.clone(), record.entry.asset.clone());
+    let asset = assets.entry(key).or_insert_with(|| AssetView {
+        site: record.origin.site.clone(),
+        asset: record.entry.asset.clone(),
+        agent: record.origin.agent.clone(),
+        seen: record.seen,
+        quarantined: false,
+        adoption: None,
+        health: None,
+        open_alarms: 0,
+        unacknowledged: None,
+        conflicts: 0,
+    });
+    asset.seen = asset.seen.max(record.seen);
+    asset.quarantined |= record.entry.quarantined;
+    asset.conflicts = asset.conflicts.saturating_add(record.conflicts);
+}
+
+fn add_alarms(assets: &mut Assets, alarms: &[AlarmView]) {
+    for alarm in alarms {
+        let Some(asset) = assets.get_mut(&(alarm.site.clone(), alarm.asset.clone())) else { continue };
+        asset.conflicts = asset.conflicts.saturating_add(alarm.conflicts);
+        asset.open_alarms += usize::from(alarm.open);
+        if is_unacknowledged(alarm.state) {
+            asset.unacknowledged = asset.unacknowledged.max(Some(alarm.priority));
+        }
+    }
+}
+
+fn add_adoptions<'a>(assets: &mut Assets, commands: impl Iterator<Item = &'a Command>, now: Micros) {
+    for command in commands {
+        let Request::Adopt { asset } = &command.request else { continue };
+        if let Some(view) = assets.get_mut(&(command.site.clone(), asset.clone()))
+            && view.quarantined
+        {
+            view.adoption = Some(Pending::of(command, now));
+        }
+    }
+}
+
+/// One pass for all that ask while nothing changed, or within ten times the pass's own duration.
+#[derive(Default)]
+pub struct Cache {
+    last: Mutex<Option<Cached>>,
+}
+
+struct Cached {
+    generation: u64,
+    made: Instant,
+    cost: Duration,
+    overview: Arc<Overview>,
+}
+
+impl Cache {
+    /// The overview; blocks while it is made.
+    pub fn get(&self, store: &Store) -> Result<Arc<Overview>, StoreError> {
+        // Whoever died while making one has stored nothing.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = store.generation();
+        let begun = clock::monotonic();
+        if let Some(cached) = &*last {
+            let age = begun.duration_since(cached.made);
+            // Expiries pass without a change of the copy, hence the minute.
+            if (cached.generation == generation && age < Duration::from_secs(60)) || age < cached.cost * 10 {
+                return Ok(Arc::clone(&cached.overview));
+            }
+        }
+        let overview = Arc::new(Overview::read(store, clock::wall())?);
+        let made = clock::monotonic();
+        *last = Some(Cached { generation, made, cost: made - begun, overview: Arc::clone(&overview) });
+        Ok(overview)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fettle_wire::Change;
+
+    use super::*;
+    use crate::fleet::asset::{Origin, alarm_key, asset_key, ledger_key};
+    use crate::fleet::store::Change as StoreChange;
+    use crate::intake::record::tests::{account, alert, health, name};
+
+    fn origin() -> Origin {
+        Origin { site: name("plant-a"), agent: name("gw-1"), incarnation: "0000000000000001".into() }
+    }
+
+    fn put<T: Serialize>(store: &Store, key: String, value: &T) {
+        let change = StoreChange { key, value: serde_json::to_vec(value).ok() };
+        store.apply(store.epoch(), &[change], &BTreeMap::new()).unwrap();
+    }
+
+    fn put_account(store: &Store, asset: &str, quarantined: bool, unbalanced: u64) {
+        let mut entry = account(asset, 10);
+        entry.quarantined = quarantined;
+        entry.readings.received += unbalanced;
+        let (recent, earlier) = (Vec::new(), Tally { received: 5, used: 5, ..Tally::default() });
+        let record =
+            AccountRecord { origin: origin(), entry, seen: 9, recent, earlier, earlier_frames: 5, conflicts: 0 };
+        put(store, ledger_key("plant-a", "gw-1", asset), &record);
+    }
+
+    #[test]
+    fn quarantined_assets_are_listed_and_the_sums_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        put_account(&store, "pump", false, 0);
+        put_account(&store, "stray", true, 1);
+        let overview = Overview::read(&store, 0).unwrap();
+        assert_eq!(overview.assets.len(), 2);
+        assert!(overview.assets[1].quarantined && overview.assets[1].health.is_none());
+        let Totals { readings, balances, unbalanced, frames, .. } = overview.totals;
+        assert_eq!((readings.received, readings.used, frames), (31, 30, 30));
+        assert!(!balances && unbalanced == 1);
+    }
+
+    #[test]
+    fn assets_with_an_unacknowledged_alarm_come_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for asset in ["calm", "loud"] {
+            let record =
+                AssetRecord { origin: origin(), health: health(asset, 60, 0), seen: 1, recent: vec![], conflicts: 0 };
+            put(&store, asset_key("plant-a", asset), &record);
+        }
+        let alert = alert("loud", "anomaly", 1, Change::Raised);
+        let record = AlarmRecord { origin: origin(), alert, seen: 1, recent: vec![], conflicts: 2 };
+        put(&store, alarm_key("plant-a", "loud", "anomaly"), &record);
+        let overview = Overview::read(&store, 0).unwrap();
+        let first = overview.by_urgency()[0];
+        assert_eq!((&*first.asset, first.open_alarms, first.conflicts), ("loud", 1, 2));
+        assert_eq!(first.unacknowledged, Some(Priority::High));
+    }
+}

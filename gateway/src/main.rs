@@ -1,0 +1,155 @@
+//! `fettle-gateway`: the command line. Only this file prints and exits.
+#![forbid(unsafe_code)]
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use fettle_gateway::{Config, config, run, topics};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLE: &str = r#"A complete configuration, with its defaults:
+
+  listen = "127.0.0.1:8080"      # API, page and metrics; loopback only
+  store = "/var/lib/fettle-gateway"  # required; a copy of the fleet's state, rebuilt from Kafka if lost
+  instance = "gw-a"              # default: made at random at the first start and kept in the store
+
+  [kafka]
+  brokers = "127.0.0.1:9092"     # required
+  prefix = "fettle"              # topics are <prefix>.alerts, .health, .ledger, .commands, .fleet
+  group = "fettle-gateway"       # default <prefix>-gateway; the same for all instances of one fleet
+  # username = "..."             # SASL, with password_file and mechanism
+  # password_file = "..."
+  # mechanism = "PLAIN"          # or SCRAM-SHA-256, SCRAM-SHA-512
+  # [kafka.tls]                  # in builds with TLS
+  # ca_file = "..."              # cert_file, key_file: a client certificate
+
+  [intake]
+  batch = 1000                   # at most this many records in one transaction
+  interval = "200ms"             # a transaction begins at the latest this long after its first record
+
+  [topics]
+  partitions = 6                 # of every topic; cannot be changed later
+  replication = 1                # 3 for a cluster of three brokers or more
+
+  [signatures]
+  required = false               # true: reject records without a good signature by a listed key
+  # keys = [{ site = "plant-a", agent = "gw-1", public_key = "64 hexadecimal digits" }]
+
+First steps:
+  fettle-gateway check --config gateway.toml
+  fettle-gateway topics apply --config gateway.toml
+  fettle-gateway run --config gateway.toml"#;
+
+/// The fleet gateway: takes in what the agents of all sites send through Kafka, keeps the fleet's state in Kafka, and
+/// shows it (page, REST API, Prometheus metrics).
+#[derive(Parser)]
+#[command(name = "fettle-gateway", version, after_long_help = EXAMPLE, after_help = "--help shows a complete configuration")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Which log lines are written to stderr, like `info` or `fettle_gateway=debug,warn`
+    #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How log lines are written
+    #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run until SIGTERM or SIGINT; waits for Kafka as long as it takes
+    #[command(after_long_help = EXAMPLE)]
+    Run(File),
+    /// Check a configuration and say everything that is wrong with it; exits with 1 if anything is
+    #[command(after_long_help = EXAMPLE)]
+    Check(File),
+    /// The Kafka topics of the fleet
+    #[command(subcommand)]
+    Topics(Topics),
+}
+
+#[derive(Subcommand)]
+enum Topics {
+    /// Create absent topics and set retention and clean-up where they deviate; then check
+    Apply(File),
+    /// Print every deviation from what must be; exits with 1 if there is any
+    Check(File),
+}
+
+#[derive(clap::Args)]
+struct File {
+    /// The configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = start_log(&arguments.log, arguments.log_format) {
+        eprintln!("--log {}: {error}; write a level (error, warn, info, debug, trace) or target=level", arguments.log);
+        return ExitCode::from(2);
+    }
+    let outcome = match arguments.command {
+        Command::Run(file) => load(&file.config).and_then(|config| run::run(&config).map_err(|e| e.to_string())),
+        Command::Check(file) => load(&file.config).map(|config| say_good(&file.config, &config)),
+        Command::Topics(Topics::Apply(file)) => load(&file.config).and_then(|config| apply(&config)),
+        Command::Topics(Topics::Check(file)) => load(&file.config).and_then(|config| check(&config)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fettle-gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(filter: &str, format: LogFormat) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|e| e.to_string())?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Config, String> {
+    config::load(path).map_err(|e| e.to_string())
+}
+
+fn say_good(path: &Path, config: &Config) {
+    println!("{} is good.", path.display());
+    let (listen, store, kafka) = (config.listen, config.store.display(), &config.kafka);
+    println!("  page and API   http://{listen}/");
+    println!("  store          {store}");
+    println!("  Kafka          {} topics {}.*, group {}", kafka.brokers, kafka.prefix, kafka.group);
+    println!("Whether the topics are as they must be: fettle-gateway topics check --config {}", path.display());
+}
+
+fn apply(config: &Config) -> Result<(), String> {
+    for line in topics::apply(config).map_err(|e| e.to_string())? {
+        println!("{line}");
+    }
+    check(config)
+}
+
+fn check(config: &Config) -> Result<(), String> {
+    let deviations = topics::check(config).map_err(|e| e.to_string())?;
+    if deviations.is_empty() {
+        println!("All topics are as they must be.");
+        return Ok(());
+    }
+    for deviation in &deviations {
+        println!("{deviation}");
+    }
+    Err(format!("{} deviation(s)", deviations.len()))
+}

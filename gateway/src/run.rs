@@ -1,0 +1,213 @@
+//! The running daemon: which threads there are, what they share, how they end.
+//!
+//! ```text
+//!  intake (Kafka -> Kafka)     copy fleet (Kafka -> store)     copy commands (Kafka -> store)     lag (Kafka -> status)
+//!  API: one async thread, with blocking threads for reading the store
+//! ```
+//! Ends on SIGTERM or SIGINT: the API stops accepting, each thread ends after the call it is in. Nothing needs saving:
+//! what is not committed is read again.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fettle_wire::Name;
+use fettle_wire::record::Hex;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api::{self, Api};
+use crate::clock;
+use crate::commands::Commands;
+use crate::config::Config;
+use crate::events::Metrics;
+use crate::fleet::changelog::{Changelog, Feed};
+use crate::fleet::overview::Cache;
+use crate::fleet::{Store, StoreError};
+use crate::intake::consumer::Intake;
+use crate::kafka::LinkError;
+use crate::lag::Monitor;
+use crate::pace::Stop;
+use crate::status::Status;
+
+/// How long open requests and threads may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why the daemon could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A client could not be made.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The address.
+    #[error("cannot listen on {address}: {source}; free the port or change `listen`")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operating system.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A thread died.
+    #[error("the thread {0} ended by itself, which is a defect; what is committed is safe, restart")]
+    ThreadDied(&'static str),
+}
+
+/// The configured name, or the one made at the first start.
+fn instance(config: &Config, store: &Store) -> Result<Name, RunError> {
+    if let Some(name) = &config.instance {
+        return Ok(name.clone());
+    }
+    if let Some(name) = store.meta("instance")?.and_then(|text| Name::new(&text).ok()) {
+        return Ok(name);
+    }
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).map_err(|e| RunError::System {
+        what: "get random bytes for this instance's name (set `instance` instead)",
+        source: std::io::Error::other(e.to_string()),
+    })?;
+    let text = format!("gw-{}", Hex(&random));
+    store.set_meta("instance", &text)?;
+    Name::new(&text).map_err(|e| RunError::System { what: "make a name", source: std::io::Error::other(e) })
+}
+
+fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(&'static str, JoinHandle<()>), RunError> {
+    let handle = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|source| RunError::System { what: "start a thread", source })?;
+    Ok((name, handle))
+}
+
+/// Runs until a signal comes.
+pub fn run(config: &Config) -> Result<(), RunError> {
+    let store = Arc::new(Store::open(&config.store)?);
+    let instance = instance(config, &store)?;
+    let (metrics, status, stop) = (Arc::new(Metrics::default()), Arc::new(Status::default()), Stop::default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|source| RunError::System { what: "start the runtime", source })?;
+    let threads = start(config, &instance, &store, &metrics, &status, &stop)?;
+    let commands = {
+        let _inside = runtime.enter();
+        Commands::new(&config.kafka)?
+    };
+    let api = Arc::new(Api { store, status, metrics, commands, cache: Cache::default() });
+    tracing::info!(%instance, listen = %config.listen, group = config.kafka.group, "fettle-gateway runs");
+    let served = runtime.block_on(serve(config, api, &threads));
+    stop.set();
+    // A handler that still reads the store is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let until = clock::monotonic() + PATIENCE;
+    for (name, handle) in threads {
+        while !handle.is_finished() && clock::monotonic() < until {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        if !handle.is_finished() {
+            tracing::warn!(name, "a thread is still in a call to Kafka; ending without it, which loses nothing");
+        } else if handle.join().is_err() && served.is_ok() {
+            return Err(RunError::ThreadDied(name));
+        }
+    }
+    tracing::info!("fettle-gateway has ended");
+    served
+}
+
+type Threads = Vec<(&'static str, JoinHandle<()>)>;
+
+fn start(
+    config: &Config,
+    instance: &Name,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+    status: &Arc<Status>,
+    stop: &Stop,
+) -> Result<Threads, RunError> {
+    let changelog = |feed| Changelog {
+        feed,
+        kafka: config.kafka.clone(),
+        instance: instance.clone(),
+        store: Arc::clone(store),
+        metrics: Arc::clone(metrics),
+        status: Arc::clone(status),
+        stop: stop.clone(),
+    };
+    let (fleet, commands) = (changelog(Feed::Fleet), changelog(Feed::Commands));
+    let intake = Intake {
+        kafka: config.kafka.clone(),
+        pace: config.intake,
+        signatures: config.signatures.clone(),
+        instance: instance.clone(),
+        store: Arc::clone(store),
+        metrics: Arc::clone(metrics),
+        status: Arc::clone(status),
+        stop: stop.clone(),
+    };
+    let monitor = Monitor { kafka: config.kafka.clone(), status: Arc::clone(status), stop: stop.clone() };
+    Ok(vec![
+        spawn("copy-fleet", move || fleet.run())?,
+        spawn("copy-commands", move || commands.run())?,
+        spawn("intake", move || intake.run())?,
+        spawn("lag", move || monitor.run())?,
+    ])
+}
+
+async fn serve(config: &Config, api: Arc<Api>, threads: &Threads) -> Result<(), RunError> {
+    let address = config.listen;
+    let listen = |source| RunError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let watch = |kind| signal(kind).map_err(|source| RunError::System { what: "watch for signals", source });
+    let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    let ended = async {
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            name = died(threads) => Err(RunError::ThreadDied(name)),
+        }
+    };
+    // A request that hangs on a slow client is cut off with the runtime.
+    tokio::select! {
+        served = axum::serve(listener, api::router(api)).into_future() => served.map_err(listen),
+        ended = ended => ended,
+    }
+}
+
+/// The first thread that ends while it should run. A half-dead daemon would only look alive.
+async fn died(threads: &Threads) -> &'static str {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        if let Some((name, _)) = threads.iter().find(|(_, handle)| handle.is_finished()) {
+            return name;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_keeps_the_name_it_was_given_at_its_first_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "store = \"gw\"\n[kafka]\nbrokers = \"h:1\"\n";
+        let config = crate::config::parse(text, folder.path()).unwrap();
+        let first = instance(&config, &Store::open(&config.store).unwrap()).unwrap();
+        let second = instance(&config, &Store::open(&config.store).unwrap()).unwrap();
+        assert_eq!(first, second);
+        assert!(first.starts_with("gw-"));
+    }
+}
