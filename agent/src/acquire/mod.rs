@@ -6,7 +6,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `session` | connecting, reading, writing, back-off: the only task that owns the socket |
+//! | `session` | the task: connecting, back-off, what the core is told |
+//! | `link` | one connection: reading and writing |
 //! | `socket` | TCP and TLS |
 //! | `packet` | the MQTT 5 packets; the only file that knows rumqttc's codec |
 //! | `ticket` | which message may still be acknowledged, and with which packet id |
@@ -21,6 +22,7 @@
 //! It must never acknowledge by itself, and never wait for the core while acknowledgements lie ready to be sent.
 
 mod instant;
+mod link;
 mod packet;
 pub mod payload;
 mod pending;

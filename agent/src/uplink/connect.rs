@@ -141,10 +141,8 @@ mod tests {
             supported(&config(true, Mechanism::ScramSha256, false)),
         ];
         for outcome in outcomes {
-            match outcome {
-                Ok(()) => assert!(cfg!(feature = "tls")),
-                Err(text) => assert!(cfg!(not(feature = "tls")) && text.contains("feature `tls`"), "{text}"),
-            }
+            assert_eq!(outcome.is_ok(), cfg!(feature = "tls"), "{outcome:?}");
+            assert!(outcome.err().is_none_or(|text| text.contains("feature `tls`")));
         }
         assert_eq!(supported(&config(true, Mechanism::Plain, false)), Ok(()));
     }
