@@ -8,15 +8,19 @@
 //! 3. *Freezing*: regressions, covariance and threshold follow in closed form (`model`), never to change again.
 //!
 //! The guard: from time to time an interim model is fitted; a value more than [`OUTLIER`] of its innovation's standard
-//! deviations from the interim prediction, in a regime the interim model knows, is replaced by the value at that
-//! distance and counted. More than [`SPIKE`] in a row are no outliers but the machine, and are learned as they are.
+//! deviations from the interim prediction is replaced by the value at that distance. In a regime the interim model does
+//! not know, its prediction is worth less: there only a slide with a value more than [`WILD`] times the warm-up's spread
+//! (10 % to 90 %) from the prediction is not learned, and before the first interim model, from the warm-up's median.
+//! Every such value is counted; more than [`SPIKE`] in a row of one channel are no outliers but the machine, and are
+//! learned as they are.
 //!
 //! The interim models also tell what no formula can: each predicts slides it has not seen, and the smoothed innovations'
 //! variance is compared with the computed one. A channel for which it is significantly larger gets that ratio as its
 //! `inflation`: it depends on its past in a way the regression does not hold.
 //!
-//! B1: the share learned grows by one slide per slide on which every taking-part channel and its lags are known.
-//! B2: as many slides as the baseline has in a row without such a one, and learning starts anew.
+//! B1: the share learned grows by one slide with each slide on which every channel that takes part has a value; at least
+//! half as many must have been learned from (have lags, are no outliers).
+//! B2: as many slides as the baseline has in a row that cannot be learned from, and learning starts anew.
 
 use fettle_wire::Micros;
 use serde::{Deserialize, Serialize};
@@ -30,12 +34,16 @@ use crate::registry::Role;
 
 /// Standard deviations of an innovation beyond which a value is winsorised.
 const OUTLIER: f64 = 5.0;
+/// Spreads of the warm-up from its median beyond which a value is not learned.
+const WILD: f64 = 10.0;
 /// The most slides in a row that one channel's outliers may last.
 const SPIKE: u8 = 3;
 /// Rows before the first interim model, beside three per coefficient.
 const FIRST_FIT: u32 = 60;
 /// Time constants of the EWMA that must pass before its variance is that of its steady state.
 const SETTLING: f64 = 3.0;
+/// An interim model of less than this fraction (one in ..) of the baseline says nothing about the final one.
+const MATURE: u32 = 4;
 /// Standard errors by which smoothed innovations must be wider than computed for that to count.
 const SIGNIFICANT: f64 = 2.5;
 
@@ -53,6 +61,8 @@ pub(crate) struct Learner {
     moments: Moments,
     regime: Regime,
     guard: Option<Guard>,
+    /// For how many slides in a row each of the plan's monitored channels has been an outlier.
+    streaks: Vec<u8>,
     next_fit: u32,
     validation: Validation,
     winsorised: u64,
@@ -62,17 +72,28 @@ pub(crate) struct Learner {
 struct WarmUp {
     over: bool,
     slides: u32,
-    /// Values per channel of the layout.
-    values: Vec<u32>,
+    /// Values of each channel of the layout; empty once it is over.
+    values: Vec<Vec<f64>>,
+    /// Of each of the plan's monitored channels, once it is over.
+    spans: Vec<Span>,
 }
 
-/// An interim model, and for how many slides in a row each of its channels has been an outlier.
+/// Where a channel was during the warm-up, SI.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Span {
+    median: f64,
+    /// Distance from the 10 % to the 90 % quantile.
+    spread: f64,
+}
+
+/// An interim model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Guard {
     model: Model,
-    streaks: Vec<u8>,
     mewma: Mewma,
     age: u32,
+    /// Whether the model rests on enough of the baseline to be judged for what it says of slides it has not seen.
+    is_mature: bool,
 }
 
 /// Squares of standardised smoothed innovations, per monitored channel of the plan.
@@ -92,12 +113,13 @@ impl Learner {
         let plan = Plan::new(&roles, |_| true);
         Self {
             plan,
-            warm_up: WarmUp { values: vec![0; n], ..WarmUp::default() },
+            warm_up: WarmUp { values: vec![Vec::new(); n], ..WarmUp::default() },
             seen: 0,
             stalled: 0,
             moments: Moments::new(0),
             regime: Regime::default(),
             guard: None,
+            streaks: Vec::new(),
             next_fit: 0,
             validation: Validation::default(),
             winsorised: 0,
@@ -107,11 +129,13 @@ impl Learner {
 
     /// One slide.
     pub(crate) fn step(&mut self, lags: &mut Lags, end: Micros, params: &DetectorParams, x: &[Option<f64>]) {
-        let row = lags.advance(&self.plan, end, params.slide, x);
+        let mut row = lags.advance(&self.plan, end, params.slide, x);
         if !self.warm_up.over {
             self.warm(params, x);
             return;
         }
+        let present = self.plan.monitored.iter().chain(&self.plan.operating).all(|c| x[*c].is_some());
+        self.seen += u32::from(present);
         if !row.is_complete() {
             self.stalled += 1;
             if self.stalled > params.baseline_slides {
@@ -120,8 +144,9 @@ impl Learner {
             return;
         }
         self.stalled = 0;
-        self.seen += 1;
-        self.gather(lags, params, row);
+        if self.is_sane(lags, params, &mut row) {
+            self.gather(params, &row);
+        }
     }
 
     fn warm(&mut self, params: &DetectorParams, x: &[Option<f64>]) {
@@ -131,31 +156,67 @@ impl Learner {
         let warm = &mut self.warm_up;
         warm.slides += 1;
         self.seen += 1;
-        warm.values.iter_mut().zip(x).for_each(|(n, v)| *n += u32::from(v.is_some()));
+        warm.values.iter_mut().zip(x).for_each(|(values, v)| values.extend(v));
         if warm.slides < (params.baseline_slides / 24).clamp(4, 60) {
             return;
         }
         warm.over = true;
-        let (values, slides) = (&warm.values, warm.slides);
-        self.plan = Plan::new(&self.roles, |i| values[i] * 2 >= slides);
+        let (slides, mut values) = (warm.slides as usize, std::mem::take(&mut warm.values));
+        self.plan = Plan::new(&self.roles, |i| values[i].len() * 2 >= slides);
+        self.warm_up.spans = self.plan.monitored.iter().map(|c| Span::new(&mut values[*c])).collect();
         self.moments = Moments::new(self.plan.dimension());
         self.next_fit = self.least_rows().max(FIRST_FIT);
         let monitored = self.plan.monitored.len();
+        self.streaks = vec![0; monitored];
         self.validation = Validation { sums: vec![0.0; monitored], counts: vec![0; monitored] };
     }
 
-    fn gather(&mut self, lags: &mut Lags, params: &DetectorParams, mut row: Row) {
-        if let Some(guard) = &mut self.guard {
-            if guard.model.regime.holds(&self.plan, &row) {
-                self.winsorised += guard.winsorise(&self.plan, lags, &mut row);
+    /// The guard: pulls outliers in where the regime is known, and says whether the slide may be learned.
+    fn is_sane(&mut self, lags: &mut Lags, params: &DetectorParams, row: &mut Row) -> bool {
+        let before = self.winsorised;
+        let Some(guard) = &mut self.guard else {
+            for (position, span) in self.warm_up.spans.iter().enumerate() {
+                let away = (row.values[self.plan.target(position)] - span.median).abs();
+                if outlier(&mut self.streaks[position], away > span.wild()) {
+                    lags.forget(self.plan.monitored[position]);
+                    self.winsorised += 1;
+                }
             }
-            guard.validate(&mut self.validation, params.lambda, &row);
+            return self.winsorised == before;
+        };
+        let known = guard.model.regime.holds(&self.plan, row);
+        let innovations = guard.model.innovations(row);
+        for (channel, u) in guard.model.channels.iter().zip(innovations) {
+            let near = OUTLIER * channel.variance.sqrt();
+            let bound = if known { near } else { near.max(self.warm_up.spans[channel.position].wild()) };
+            if !outlier(&mut self.streaks[channel.position], u.abs() > bound) {
+                continue;
+            }
+            self.winsorised += 1;
+            if known {
+                let target = &mut row.values[self.plan.target(channel.position)];
+                *target -= u - bound.copysign(u);
+                lags.replace(channel.channel, *target);
+            } else {
+                lags.forget(channel.channel);
+            }
         }
-        self.regime.learn(&self.plan, &row);
+        if known {
+            guard.validate(&mut self.validation, params.lambda, row);
+        } else {
+            guard.unsettle();
+        }
+        known || self.winsorised == before
+    }
+
+    fn gather(&mut self, params: &DetectorParams, row: &Row) {
+        self.regime.learn(&self.plan, row);
         self.moments.add(&row.values);
         if self.moments.count >= self.next_fit {
             self.next_fit = self.moments.count + self.moments.count / 2;
-            self.guard = Model::fit(&self.plan, &self.regime, &self.moments).map(Guard::new);
+            let is_mature = self.seen > params.baseline_slides / MATURE;
+            let model = Model::fit(&self.plan, &self.regime, &self.moments);
+            self.guard = model.map(|model| Guard::new(model, is_mature));
         }
     }
 
@@ -170,7 +231,9 @@ impl Learner {
     }
 
     pub(crate) fn is_complete(&self, params: &DetectorParams) -> bool {
-        self.warm_up.over && self.seen >= params.baseline_slides && self.moments.count >= self.least_rows()
+        self.warm_up.over
+            && self.seen >= params.baseline_slides
+            && self.moments.count >= self.least_rows().max(params.baseline_slides / 2)
     }
 
     pub(crate) fn winsorised(&self) -> u64 {
@@ -191,41 +254,45 @@ impl Learner {
     }
 }
 
-impl Guard {
-    fn new(model: Model) -> Self {
-        Self { streaks: vec![0; model.channels.len()], mewma: Mewma::new(&model), model, age: 0 }
+/// Counts outliers in a row, and says whether this one still is one.
+fn outlier(streak: &mut u8, is_far: bool) -> bool {
+    *streak = if is_far { streak.saturating_add(1) } else { 0 };
+    is_far && *streak <= SPIKE
+}
+
+impl Span {
+    fn new(values: &mut [f64]) -> Self {
+        values.sort_unstable_by(f64::total_cmp);
+        let at = |share: f64| values.get((share * values.len() as f64) as usize).copied().unwrap_or(0.0);
+        Self { median: at(0.5), spread: at(0.9) - at(0.1) }
     }
 
-    /// Pulls outliers in, in the row and in what the lags remember; how many.
-    fn winsorise(&mut self, plan: &Plan, lags: &mut Lags, row: &mut Row) -> u64 {
-        let mut count = 0;
-        let innovations = self.model.innovations(row);
-        for ((channel, streak), u) in self.model.channels.iter().zip(&mut self.streaks).zip(innovations) {
-            let bound = OUTLIER * libm::sqrt(channel.variance);
-            if u.abs() <= bound {
-                *streak = 0;
-                continue;
-            }
-            *streak = streak.saturating_add(1);
-            if *streak <= SPIKE {
-                let target = &mut row.values[plan.target(channel.position)];
-                *target -= u - bound.copysign(u);
-                lags.replace(channel.channel, *target);
-                count += 1;
-            }
-        }
-        count
+    /// The distance beyond which a value is wild; a channel that hardly moved during the warm-up has none.
+    fn wild(&self) -> f64 {
+        if self.spread > 0.0 { WILD * self.spread } else { f64::INFINITY }
+    }
+}
+
+impl Guard {
+    fn new(model: Model, is_mature: bool) -> Self {
+        Self { mewma: Mewma::new(&model), model, age: 0, is_mature }
+    }
+
+    /// Forgets the smoothed innovations: some come from a regime the model does not know.
+    fn unsettle(&mut self) {
+        self.age = 0;
+        self.mewma = Mewma::new(&self.model);
     }
 
     /// Adds this slide, which the model has not seen, to the comparison of computed and found variance.
     fn validate(&mut self, validation: &mut Validation, lambda: f64, row: &Row) {
         self.mewma.update(&self.model, lambda, row, self.model.innovations(row));
         self.age += 1;
-        if f64::from(self.age) * lambda < SETTLING {
+        if f64::from(self.age) * lambda < SETTLING || !self.is_mature {
             return;
         }
-        for (channel, s) in self.model.channels.iter().zip(self.mewma.standardised(&self.model, lambda)) {
-            validation.sums[channel.position] += s * s;
+        for (channel, square) in self.model.channels.iter().zip(self.mewma.squares(&self.model, lambda)) {
+            validation.sums[channel.position] += square;
             validation.counts[channel.position] += 1;
         }
     }
@@ -241,6 +308,6 @@ impl Validation {
             return 1.0;
         }
         let ratio = self.sums[position] / f64::from(self.counts[position]);
-        if ratio > 1.0 + SIGNIFICANT * libm::sqrt(2.0 / worth) { ratio } else { 1.0 }
+        if ratio > 1.0 + SIGNIFICANT * (2.0 / worth).sqrt() { ratio } else { 1.0 }
     }
 }

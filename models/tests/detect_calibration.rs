@@ -35,6 +35,25 @@ fn fleet(seed: u64, assets: u64, kind: Kind, params: &DetectorParams, slides: u3
 
 const MONTH_SLIDES: u32 = 30 * 1440;
 
+/// The 99 % band of a Poisson count with mean 100.
+const BAND_OF_100: std::ops::RangeInclusive<u32> = 75..=127;
+
+#[test]
+fn healthy_machines_raise_as_many_alarms_as_were_asked_for() {
+    // 20 assets x 1 month x 5 a month.
+    let count = fleet(1, 20, IDEAL, &params(5.0), MONTH_SLIDES);
+    assert!(BAND_OF_100.contains(&count), "{count} alarms, 100 asked for");
+}
+
+#[test]
+#[ignore = "21,600,000 slides: a minute"]
+fn a_hundred_machines_and_a_month_at_one_alarm_each_stay_inside_the_band_with_every_seed() {
+    for seed in 1..=5 {
+        let count = fleet(seed, 100, IDEAL, &params(1.0), MONTH_SLIDES);
+        assert!(BAND_OF_100.contains(&count), "seed {seed}: {count} alarms, 100 asked for");
+    }
+}
+
 #[test]
 #[ignore = "prints the long-run figures; minutes"]
 fn report() {
@@ -76,7 +95,7 @@ fn report_delay() {
             })
             .collect();
         delays.sort_unstable();
-        let mean = delays.iter().sum::<u32>() as f64 / delays.len() as f64;
+        let mean = f64::from(delays.iter().sum::<u32>()) / delays.len() as f64;
         println!("shift of {sigmas} sigma in one of three: mean {mean} median {} slides", delays[delays.len() / 2]);
     }
 }

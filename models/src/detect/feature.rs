@@ -130,6 +130,11 @@ impl Lags {
         self.own[0][channel] = Some(value);
     }
 
+    /// Takes the value just remembered for unknown, where it was wild.
+    pub(crate) fn forget(&mut self, channel: usize) {
+        self.own[0][channel] = None;
+    }
+
     fn meet_gap(&mut self, end: Micros, slide: Micros) {
         let Some(previous) = self.previous_end else { return };
         let distance = end.saturating_sub(previous);

@@ -24,7 +24,7 @@ impl Cholesky {
                 if i != j {
                     l[i * n + j] = rest / l[j * n + j];
                 } else if rest > a[i * n + i].abs() * 1e-12 {
-                    l[i * n + i] = libm::sqrt(rest);
+                    l[i * n + i] = rest.sqrt();
                 } else {
                     return None;
                 }
@@ -119,7 +119,7 @@ const COLLINEAR: f64 = 1e-8;
 pub(crate) fn fit(moments: &Moments, target: usize, forced: &[usize], candidates: &[usize], enter: f64) -> Fit {
     let all: Vec<usize> = forced.iter().chain(candidates).copied().chain([target]).collect();
     let n = all.len();
-    let scale: Vec<f64> = all.iter().map(|&i| libm::sqrt(moments.product(i, i))).collect();
+    let scale: Vec<f64> = all.iter().map(|&i| (moments.product(i, i)).sqrt()).collect();
     let mut a = vec![0.0; n * n];
     for i in 0..n {
         for j in 0..n {

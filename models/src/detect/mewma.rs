@@ -33,7 +33,7 @@ use crate::detect::tail::corrected_t_squared;
 pub(crate) struct Mewma {
     /// EWMA of the innovations of the model's channels, SI.
     z: Vec<f64>,
-    /// EWMA of the regressors' deviations from their means.
+    /// EWMA of the regressors' deviations from their means, as experience counts them.
     g: Vec<f64>,
 }
 
@@ -48,11 +48,11 @@ impl Mewma {
         let mut white = innovations.clone();
         model.covariance.whiten(&mut white);
         let length: f64 = white.iter().map(|w| w * w).sum();
-        let cut = if length > model.clip { libm::sqrt(model.clip / length) } else { 1.0 };
+        let cut = if length > model.clip { (model.clip / length).sqrt() } else { 1.0 };
         for (z, u) in self.z.iter_mut().zip(&innovations) {
             *z += lambda * (cut * u - *z);
         }
-        for (g, d) in self.g.iter_mut().zip(model.deviations(row)) {
+        for (g, d) in self.g.iter_mut().zip(model.experienced(row)) {
             *g += lambda * (d - *g);
         }
     }
@@ -62,13 +62,19 @@ impl Mewma {
         self.z.iter_mut().chain(&mut self.g).for_each(|v| *v -= lambda * *v);
     }
 
-    /// The smoothed innovations in units of their own standard deviation (correction 1 and 3), still correlated.
-    pub(crate) fn standardised<'a>(&'a self, model: &'a Model, lambda: f64) -> impl Iterator<Item = f64> + 'a {
+    /// The smoothed innovations, divided so that while healthy their covariance is that of the innovations themselves
+    /// (corrections 1 and 3), SI.
+    fn scaled<'a>(&'a self, model: &'a Model, lambda: f64) -> impl Iterator<Item = f64> + 'a {
         let gain = (2.0 - lambda) / lambda;
         self.z.iter().enumerate().map(move |(i, z)| {
             let wider = (1.0 + gain * model.leverage(i, &self.g)) * model.channels[i].inflation;
-            z * libm::sqrt(gain / (wider * model.channels[i].variance))
+            z * (gain / wider).sqrt()
         })
+    }
+
+    /// The square of each smoothed innovation over its variance; 1 on average while healthy.
+    pub(crate) fn squares<'a>(&'a self, model: &'a Model, lambda: f64) -> impl Iterator<Item = f64> + 'a {
+        self.scaled(model, lambda).zip(&model.channels).map(|(y, c)| y * y / c.variance)
     }
 
     /// The corrected T2 and each channel's share, largest first.
@@ -76,8 +82,7 @@ impl Mewma {
     /// A channel's share is proportional to what T2 would lose if that channel were unknown and replaced by its
     /// conditional mean given the others, (S^-1 z)_i^2 / (S^-1)_ii: never negative, whatever the correlations.
     pub(crate) fn score(&self, model: &Model, lambda: f64, x: &[Option<f64>], row: &Row) -> (f64, Vec<Share>) {
-        let scaled = self.standardised(model, lambda).zip(&model.channels).map(|(s, c)| s * libm::sqrt(c.variance));
-        let mut y: Vec<f64> = scaled.collect();
+        let mut y: Vec<f64> = self.scaled(model, lambda).collect();
         model.covariance.whiten(&mut y);
         let t_squared: f64 = y.iter().map(|v| v * v).sum();
         model.covariance.complete(&mut y);

@@ -143,7 +143,7 @@ impl Detector {
     /// channel with this index; `None` before it is frozen and for a channel it left out.
     pub fn level(&self, channel: usize) -> Option<(f64, f64)> {
         let Phase::Frozen(frozen) = &self.phase else { return None };
-        frozen.model.channels.iter().find(|c| c.channel == channel).map(|c| (c.mean, libm::sqrt(c.static_variance)))
+        frozen.model.channels.iter().find(|c| c.channel == channel).map(|c| (c.mean, c.static_variance.sqrt()))
     }
 }
 

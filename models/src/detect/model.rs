@@ -30,6 +30,8 @@ const ENTER: f64 = 6.0;
 const RELATIVE_NOISE: f64 = 1e-10;
 /// Own lags together never count as more than this, so that the long-run variance stays finite.
 const MAX_PERSISTENCE: f64 = 0.98;
+/// Standard deviations about its regime's level within which a healthy channel's past lies.
+const HEALTHY_REACH: f64 = 3.0;
 /// Share of innovations that are longer, while healthy and Gaussian, than the length to which all are cut.
 const CLIPPED_SHARE: f64 = 5e-4;
 
@@ -196,6 +198,23 @@ impl Model {
         row.values.iter().zip(&self.means).map(|(v, m)| if v.is_nan() { 0.0 } else { v - m })
     }
 
+    /// Deviations of a row's regressors as experience counts them: like [`Self::deviations`], but a channel's own past no
+    /// further from its regime's level than [`HEALTHY_REACH`] of its standard deviations. A fault carries its channel's
+    /// past along; taken for inexperience, a fault would count the less the larger it is.
+    pub(crate) fn experienced(&self, row: &Row) -> Vec<f64> {
+        let mut deviations: Vec<f64> = self.deviations(row).collect();
+        for (i, c) in self.channels.iter().enumerate() {
+            let effect = self.regime_effect(i, row);
+            let (level, reach) =
+                (if effect.is_nan() { 0.0 } else { effect }, HEALTHY_REACH * c.static_variance.max(0.0).sqrt());
+            for age in [1, 2] {
+                let deviation = &mut deviations[self.plan.lag(c.position, age)];
+                *deviation = deviation.max(level - reach).min(level + reach);
+            }
+        }
+        deviations
+    }
+
     /// Variance of the prediction of channel `i` from estimation alone, as a multiple of its innovation variance, at
     /// regressors that deviate from their means by `deviations`.
     pub(crate) fn leverage(&self, i: usize, deviations: &[f64]) -> f64 {
@@ -236,7 +255,7 @@ fn independent(plan: &Plan, moments: &Moments, fits: Vec<(usize, Fit)>) -> Optio
         let sum: f64 =
             wa.iter().map(|(i, x)| wb.iter().map(|(j, y)| x * y * moments.product(*i, *j)).sum::<f64>()).sum();
         let freedom = |f: &Fit| (f64::from(moments.count) - 1.0 - f.terms.len() as f64).max(1.0);
-        sum / libm::sqrt(freedom(&a.1) * freedom(&b.1))
+        sum / (freedom(&a.1) * freedom(&b.1)).sqrt()
     };
     let matrix = |kept: &[(usize, Fit)]| -> Vec<f64> {
         kept.iter().flat_map(|a| kept.iter().map(move |b| covariance(a, b))).collect()

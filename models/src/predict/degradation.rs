@@ -66,7 +66,7 @@ impl Estimate {
         self.p22 -= gain_rate * self.p12;
         self.p12 -= gain_rate * self.p11;
         self.p11 -= gain_level * self.p11;
-        error / libm::sqrt(variance)
+        error / variance.sqrt()
     }
 }
 
@@ -103,11 +103,11 @@ impl Degradation {
         let up = (limit - mean).signum();
         let believed = self.filters.iter().zip(MEMORIES).rev().find(|(filter, tau)| {
             let weight = 4.0 / tau;
-            filter.error.abs() <= LAGGING * libm::sqrt(weight / (2.0 - weight))
+            filter.error.abs() <= LAGGING * (weight / (2.0 - weight)).sqrt()
         });
         let estimate = believed.map_or(self.filters[0].estimate, |(filter, _)| filter.estimate);
         let beyond = (self.smoothed() - limit) * up >= 0.0;
-        let rising = estimate.rate * up > IDENTIFIABLE * libm::sqrt(estimate.p22);
+        let rising = estimate.rate * up > IDENTIFIABLE * estimate.p22.sqrt();
         (beyond || rising).then_some(if beyond { self.filters[0].estimate } else { estimate })
     }
 }

@@ -114,7 +114,7 @@ impl<'a> Limits<'a> {
     }
 
     fn of(&self, c: &ChannelModel) -> impl Iterator<Item = f64> + use<> {
-        let spread = DEFAULT_LIMIT * libm::sqrt(c.static_variance);
+        let spread = DEFAULT_LIMIT * c.static_variance.sqrt();
         let default = (!self.own).then_some([c.mean - spread, c.mean + spread]);
         own_limit(self.layout, c).into_iter().chain(default.into_iter().flatten())
     }

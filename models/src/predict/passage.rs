@@ -28,7 +28,7 @@ pub(super) fn passage(estimate: &Estimate, limit: f64, mean: f64, horizon: f64) 
     let passed = |t: f64| {
         let ahead = (estimate.level + estimate.rate * t - limit) * up;
         let variance = estimate.p11 + t * (2.0 * estimate.p12 + t * (estimate.p22 + t * estimate.q / 3.0));
-        normal_cdf(ahead / libm::sqrt(variance.max(f64::MIN_POSITIVE)))
+        normal_cdf(ahead / variance.max(f64::MIN_POSITIVE).sqrt())
     };
     let p50 = quantile(&passed, 0.5, horizon)?;
     Some(Passage { p10: quantile(&passed, 0.1, horizon)?, p50, p90: quantile(&passed, 0.9, horizon) })

@@ -1,5 +1,7 @@
 //! A synthetic machine for the tests of detection: speed and load by a daily programme, vibration, temperature with
 //! stored heat, and current; autocorrelated noise; written apart from the detector's own assumptions. Seeded.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "names and units below are constants")]
 
 use fettle_models::Role;
 use fettle_models::detect::{DetectorParams, Layout};
@@ -99,6 +101,7 @@ impl Machine {
     }
 
     /// The means of the next minute.
+    #[allow(clippy::should_implement_trait, reason = "it never ends")]
     pub fn next(&mut self) -> [f64; 5] {
         let day = (self.minute as f64 + self.offset) / 1440.0;
         self.minute += 1;
