@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 
 use fettle_wire::time::Rfc3339;
@@ -59,7 +59,8 @@ pub enum LogError {
 pub fn start(filter: &str, format: LogFormat) -> Result<(), LogError> {
     let parsed =
         EnvFilter::builder().parse(filter).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour);
     let registry = tracing_subscriber::registry().with(parsed);
     match format {
         LogFormat::Text => registry

@@ -171,10 +171,9 @@ fn store(report: &Report, page: &mut Page) {
         .collect();
     let bytes: u64 = report.outbox.values().map(|lane| lane.bytes).sum();
     let fill = share(bytes, report.outbox_max_bytes);
-    page.line(
-        "outbox",
-        &format!("{}; {} of {} ({fill:.0} %)", lanes.join(", "), show_size(bytes), show_size(report.outbox_max_bytes)),
-    );
+    let waiting = if lanes.is_empty() { "nothing waits".to_owned() } else { lanes.join(", ") };
+    let (bytes, most) = (show_size(bytes), show_size(report.outbox_max_bytes));
+    page.line("outbox", &format!("{waiting}; {bytes} of {most} ({fill:.0} %)"));
     let recovery = &report.recovery;
     page.line(
         "start",
