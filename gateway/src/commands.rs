@@ -150,7 +150,7 @@ impl Commands {
     pub fn new(kafka: &Kafka) -> Result<Self, LinkError> {
         let mut config = kafka::base(kafka, "commands")?;
         config.set("enable.idempotence", "true").set("message.timeout.ms", "5000").set("linger.ms", "0");
-        Ok(Self { producer: config.create_with_context(Quiet::default())?, topic: kafka.topics().commands() })
+        Ok(Self { producer: config.create_with_context(Quiet)?, topic: kafka.topics().commands() })
     }
 
     /// Sends one and waits until Kafka has it.

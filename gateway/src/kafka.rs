@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::ProducerContext;
 
 use crate::clock;
@@ -50,7 +50,7 @@ pub fn base(kafka: &Kafka, client: &str) -> Result<ClientConfig, LinkError> {
         .set("bootstrap.servers", &kafka.brokers)
         .set("client.id", format!("fettle-gateway-{client}"))
         .set("reconnect.backoff.ms", "100")
-        .set("reconnect.backoff.max.ms", "5000")
+        .set("reconnect.backoff.max.ms", "2000")
         .set("socket.keepalive.enable", "true")
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set_log_level(RDKafkaLogLevel::Warning);
@@ -109,37 +109,41 @@ pub fn partitions<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -
     }
 }
 
-/// The library's messages, logged at most once in [`QUIET`] per kind.
+/// The library's messages, logged at most once in [`QUIET`] per kind, over all clients of the process: they all speak of
+/// the same Kafka.
 #[derive(Default)]
-pub struct Quiet {
-    last: Mutex<BTreeMap<String, Instant>>,
-}
+pub struct Quiet;
 
-impl Quiet {
-    fn is_due(&self, kind: &str) -> bool {
-        let now = clock::monotonic();
-        // A poisoned lock only means that a thread died while logging; the map is whole.
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if last.get(kind).is_some_and(|then| now.duration_since(*then) < QUIET) {
-            return false;
-        }
-        if last.len() > 64 {
-            last.clear();
-        }
-        last.insert(kind.to_owned(), now);
-        true
+static SAID: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+
+fn is_due(kind: &str) -> bool {
+    let now = clock::monotonic();
+    // A poisoned lock only means that a thread died while logging; the map is whole.
+    let mut said = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if said.get(kind).is_some_and(|then| now.duration_since(*then) < QUIET) {
+        return false;
     }
+    if said.len() > 64 {
+        said.clear();
+    }
+    said.insert(kind.to_owned(), now);
+    true
 }
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if self.is_due(facility) {
+        if is_due(facility) {
             tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
         }
     }
     fn error(&self, error: KafkaError, reason: &str) {
+        if matches!(error, KafkaError::PartitionEOF(_))
+            || error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF)
+        {
+            return; // asked for, and not an error
+        }
         let kind = error.rdkafka_error_code().map(|code| format!("{code:?}")).unwrap_or_default();
-        if self.is_due(&kind) {
+        if is_due(&kind) {
             tracing::warn!(kind, "kafka: {reason}");
         }
     }
@@ -151,7 +155,7 @@ impl ProducerContext for Quiet {
     type DeliveryOpaque = ();
     fn delivery(&self, result: &rdkafka::producer::DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result
-            && self.is_due("delivery")
+            && is_due("delivery")
         {
             tracing::warn!(%error, "kafka: a record was not delivered");
         }

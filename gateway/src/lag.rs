@@ -33,7 +33,7 @@ impl Monitor {
     pub fn run(self) {
         // Made once: it never joins the group, it only asks what the group has committed.
         let made = kafka::consumer(&self.kafka, "lag", &self.kafka.group)
-            .and_then(|config| Ok(config.create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default())?));
+            .and_then(|config| Ok(config.create_with_context::<_, BaseConsumer<Quiet>>(Quiet)?));
         let consumer = match made {
             Ok(consumer) => consumer,
             Err(error) => {

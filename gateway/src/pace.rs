@@ -35,7 +35,7 @@ impl Stop {
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait: Kafka may be away for days, and is to be found again soon after it came back.
-const LONGEST: Duration = Duration::from_secs(8);
+const LONGEST: Duration = Duration::from_secs(4);
 /// How often the same trouble is said.
 const REMIND: Duration = Duration::from_secs(60);
 
@@ -84,7 +84,7 @@ mod tests {
     fn waits_double_up_to_their_bound_and_begin_again_after_a_success() {
         let mut backoff = Backoff::default();
         let waits: Vec<u128> = (0..6).map(|_| backoff.next().as_millis()).collect();
-        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 8_000]);
+        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 4_000, 4_000]);
         backoff.reset();
         assert_eq!(backoff.next(), FIRST);
     }

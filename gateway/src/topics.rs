@@ -162,7 +162,7 @@ struct Cluster {
 impl Cluster {
     fn new(config: &Config) -> Result<Self, TopicsError> {
         let client = kafka::base(&config.kafka, "topics")?;
-        let admin = client.create_with_context(Quiet::default())?;
+        let admin = client.create_with_context(Quiet)?;
         let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         Ok(Self { admin, options })
     }

@@ -119,8 +119,7 @@ impl Changelog {
 
     fn follow(&self, retry: &mut Backoff) -> Result<(), ChangelogError> {
         let topic = self.topic();
-        let consumer: BaseConsumer<Quiet> =
-            self.client()?.create_with_context(Quiet::default()).map_err(LinkError::Kafka)?;
+        let consumer: BaseConsumer<Quiet> = self.client()?.create_with_context(Quiet).map_err(LinkError::Kafka)?;
         let partitions = kafka::partitions(&consumer, &topic)?;
         self.check_cluster(&consumer)?;
         let epoch = self.store.epoch();

@@ -19,18 +19,19 @@
 //! Must never: commit offsets outside a transaction; keep an overlay over a failed commit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fettle_wire::record::Hex;
 use fettle_wire::{Lane, Name};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::apply::{Outcome, Overlay};
+use super::group::{Event, Rebalances};
 use super::record::{self, Incoming};
 use crate::clock;
 use crate::config::{Intake as Pace, Kafka, Signatures};
@@ -49,6 +50,8 @@ const SESSION_TIMEOUT_MS: &str = "10000";
 const CALL: Duration = Duration::from_secs(15);
 /// How long the mark may take to come back once the copy is current.
 const MARK: Duration = Duration::from_secs(60);
+/// How long an instance stands back that was fenced by another of the same name, so that one of them gets on.
+const STAND_BACK: Duration = Duration::from_secs(10);
 /// How many values the overlay may hold before it is dropped at the next moment the store has them all.
 const OVERLAY: usize = 20_000;
 
@@ -63,12 +66,12 @@ enum IntakeError {
         "topics differ in partitions: {0}; run `fettle-gateway topics check --config FILE`, all need the same number"
     )]
     Unequal(String),
-    #[error("this instance's mark did not come back from the fleet topic within {} s; if another gateway runs under the same instance name, rename one", MARK.as_secs())]
+    #[error("this instance's mark did not come back from the fleet topic within {} s; the copy of it stands still", MARK.as_secs())]
     NoMark,
-    #[error(
-        "the transaction failed: {0}; it is undone and tried again (if this repeats: is another gateway running under the same instance name?)"
-    )]
+    #[error("the transaction failed: {0}; it is undone and its records are read again")]
     Transaction(KafkaError),
+    #[error("fenced: another gateway of this group runs under this instance name, {0}; give each its own `instance`")]
+    Fenced(Name),
     #[error("a record came from a partition that was not ready; the partition is read again from what was committed")]
     NotReady,
 }
@@ -79,55 +82,6 @@ impl From<KafkaError> for IntakeError {
             KafkaError::Transaction(_) => Self::Transaction(error),
             other => Self::Link(LinkError::Kafka(other)),
         }
-    }
-}
-
-/// Partitions given and taken, as the group told while the consumer was polled.
-#[derive(Default)]
-struct Rebalances {
-    quiet: Quiet,
-    pending: Mutex<Vec<Event>>,
-}
-
-enum Event {
-    Assigned(Vec<(String, i32)>),
-    Revoked,
-}
-
-impl Rebalances {
-    fn push(&self, event: Event) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-    }
-
-    fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl ClientContext for Rebalances {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        self.quiet.log(level, facility, message);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.quiet.error(error, reason);
-    }
-}
-
-impl ConsumerContext for Rebalances {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if !matches!(rebalance, Rebalance::Assign(_)) {
-            self.push(Event::Revoked);
-        }
-    }
-
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Assign(list) = rebalance else { return };
-        // Nothing is read before the partition's state is here.
-        if let Err(error) = consumer.pause(list) {
-            tracing::warn!(%error, "newly assigned partitions cannot be paused");
-        }
-        let given = list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
-        self.push(Event::Assigned(given));
     }
 }
 
@@ -157,14 +111,27 @@ impl Intake {
         let mut retry = Backoff::default();
         while !self.stop.is_set() {
             let ended = Session::begin(&self).and_then(|mut session| session.run(&mut retry));
+            let ended = ended.map_err(|error| self.name_fencing(error));
             self.status.set_intake(Phase::WaitingForKafka, BTreeSet::new());
             if let Err(error) = ended {
                 self.metrics.intake_restarted();
                 if retry.is_worth_saying() {
                     tracing::warn!("intake waits: {error}");
                 }
-                retry.wait(&self.stop);
+                match error {
+                    IntakeError::Fenced(_) => drop(self.stop.wait(STAND_BACK)),
+                    _ => retry.wait(&self.stop),
+                }
             }
+        }
+    }
+
+    fn name_fencing(&self, error: IntakeError) -> IntakeError {
+        match error {
+            IntakeError::Transaction(KafkaError::Transaction(e)) if e.code() == RDKafkaErrorCode::Fenced => {
+                IntakeError::Fenced(self.instance.clone())
+            }
+            other => other,
         }
     }
 
@@ -191,7 +158,7 @@ impl Intake {
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
             .set("message.timeout.ms", TRANSACTION_TIMEOUT_MS)
             .set("linger.ms", "0");
-        Ok(config.create_with_context(Quiet::default())?)
+        Ok(config.create_with_context(Quiet)?)
     }
 
     /// Every topic exists, with equally many partitions.

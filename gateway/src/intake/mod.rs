@@ -5,5 +5,6 @@
 
 pub mod apply;
 pub mod consumer;
+mod group;
 pub mod record;
 pub mod seen;
