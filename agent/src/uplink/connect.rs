@@ -45,9 +45,9 @@ pub(super) fn client(config: &KafkaConfig) -> Result<ClientConfig, UplinkError> 
     client.set("bootstrap.servers", &config.brokers);
     client.set("client.id", "fettle-agent");
     client.set("socket.keepalive.enable", "true");
-    // Attempts go on for ever; away for days, one every ten seconds is enough.
+    // Attempts go on for ever; away for days, one every three seconds is enough and little.
     client.set("reconnect.backoff.ms", "100");
-    client.set("reconnect.backoff.max.ms", "10000");
+    client.set("reconnect.backoff.max.ms", "3000");
     // Each failed attempt would be a line; changes of the connection are told once, by us.
     client.set("log.connection.close", "false");
     client.set("security.protocol", protocol(config));

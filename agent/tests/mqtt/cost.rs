@@ -1,5 +1,5 @@
 //! What a message costs: processor time of the session beside a bare rumqttc subscriber with manual acknowledgements, in one
-//! run on one broker. `cargo test -p fettle-agent --test mqtt -- --ignored --nocapture cost` prints it.
+//! run on one broker; and how long a single message takes. `cargo test -p fettle-agent --test mqtt -- --ignored --nocapture cost` prints it.
 
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use super::broker::{Mosquitto, Publisher, config, wait_until_retained};
+use super::broker::{Mosquitto, Publisher, Running, config, wait_until_retained};
 
 const MESSAGES: usize = 60_000;
 const PAYLOAD: usize = 200;
@@ -131,4 +132,34 @@ fn cost_of_a_message_beside_a_bare_subscriber() {
             println!("rate {rate:?}/s, tcp_nodelay {nodelay}: bare {theirs} ns, session {ours} ns a message");
         }
     }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn cost_in_time_of_a_single_message() {
+    let Some(mosquitto) = Mosquitto::start() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut session = Running::start(config(mosquitto.port), &["t/+"], 16);
+        session.event().await;
+        session.wait_until_done(mosquitto.port).await;
+        let mut publisher = Publisher::connect(mosquitto.port);
+        let mut all = Vec::new();
+        for _ in 0..400 {
+            let since = Instant::now();
+            publisher.publish("t/a", b"23.4");
+            let message = session.message().await;
+            all.push(since.elapsed().as_micros());
+            // Acknowledged as after a commit: later, while other messages come.
+            let orders = session.orders.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                let _ = orders.send(ToBroker::Acknowledge(vec![message.ticket]));
+            });
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        all.sort_unstable();
+        println!("published -> handed over: p50 {} us, p90 {} us, p99 {} us", all[200], all[360], all[396]);
+        session.stop().await;
+    });
 }

@@ -278,3 +278,28 @@ fn a_refused_login_is_told_with_its_remedy() {
         session.stop().await;
     });
 }
+
+#[test]
+fn a_publication_that_a_broker_took_without_acknowledging_is_sent_again() {
+    on_runtime(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut session = Running::start(config(port), &["t/+"], 16);
+        session.publish("confirm/a", "how far");
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert!(read > 0);
+            stream.write_all(&[0x20, 3, 1, 0, 0]).await.unwrap();
+            // The connection ends as soon as the publication is there.
+            while !bytes.windows(7).any(|part: &[u8]| part == b"how far") {
+                let read = stream.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "the publication did not come");
+                bytes.extend_from_slice(&buffer[..read]);
+            }
+        }
+        assert_eq!(session.event().await, FromBroker::Connected { session_present: true });
+        session.stop().await;
+    });
+}
