@@ -146,8 +146,6 @@ fn main() {
             Figure::Replay => replay::measure(&bench, &mut table),
             Figure::Engine => engine::measure(&mut table),
         }
-        // After each, so that a run that is broken off has told what it knew.
-        table.print_last();
         if let Some(path) = &cli.json {
             table.write_json(path);
         }

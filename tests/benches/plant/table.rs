@@ -117,13 +117,11 @@ impl Table {
         figure.clone_into(&mut self.figure);
     }
 
+    /// Adds a row and prints it, so that a run that is broken off has told what it knew.
     pub(crate) fn add(&mut self, row: Row) {
-        self.rows.push(Row { figure: self.figure.clone(), ..row });
-    }
-
-    /// The rows of the figure begun last.
-    pub(crate) fn print_last(&self) {
-        self.rows.iter().filter(|row| row.figure == self.figure).for_each(|row| println!("{}", row.line()));
+        let row = Row { figure: self.figure.clone(), ..row };
+        println!("{}", row.line());
+        self.rows.push(row);
     }
 
     pub(crate) fn print(&self) {
