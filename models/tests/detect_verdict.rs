@@ -99,6 +99,23 @@ fn a_fault_is_found_named_and_never_learned_away() {
 }
 
 #[test]
+fn a_fault_does_not_hide_itself_by_its_size() {
+    // A fault moves its channel's own past far from all that was learned; that must not pass for inexperience.
+    for size in [4e-4, 4e-3, 4e-2, 0.4] {
+        let mut machine = Machine::new(17, IDEAL);
+        let mut rig = Rig::learned(&mut machine);
+        let abnormal = (0..500)
+            .filter(|_| {
+                let mut x = machine.next();
+                x[VIBRATION] += size;
+                rig.step(x).verdict == Verdict::Abnormal
+            })
+            .count();
+        assert!(abnormal > 485, "{abnormal} of 500 slides abnormal with {size} m/s more");
+    }
+}
+
+#[test]
 fn absent_inputs_are_imputed_up_to_the_stated_share_and_then_there_is_no_verdict() {
     let mut machine = Machine::new(4, IDEAL);
     let mut rig = Rig::learned(&mut machine);

@@ -16,7 +16,14 @@
 //! less; over a fleet the rate is the one asked for.
 //!
 //! Heavy tails: an innovation longer (in the metric of S) than all but 5 in 10,000 Gaussian ones is cut to that length.
-//! For Gaussian noise that is next to nothing; a single wild value cannot raise an alarm, three in a row can.
+//! For Gaussian noise that is next to nothing (2 % fewer alarms); a single wild value cannot raise an alarm, three in a
+//! row can.
+//!
+//! Measured (`tests/detect_calibration.rs`, `report`): 100 assets, three monitored and two operating channels, a month
+//! after a baseline of one day, one alarm per asset asked for, five seeds. Process of the model's order, Gaussian: 90 to
+//! 104 alarms. Gaussian, but of another order: 94 to 138 with white sensor noise on top (one seed of five above the 99 %
+//! Poisson band of 75 to 127), 69 to 94 with a second memory in the temperature (three below it). Student's t with 5
+//! degrees: 162 to 230; the cut does not make up for tails that heavy.
 //!
 //! The statistic starts at 0 with the variance of its steady state, as the run-length equation assumes.
 
