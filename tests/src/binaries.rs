@@ -52,7 +52,7 @@ impl Binary {
         }
         let _one_at_a_time = BUILDING.lock();
         if self.is_stale(&path) {
-            self.build(&profile);
+            build(&profile);
         }
         path
     }
@@ -65,22 +65,27 @@ impl Binary {
             _ => true,
         }
     }
+}
 
-    fn build(self, profile: &Path) {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let folder = profile.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // The folder of the profile `dev` is called `debug`; every other profile's is called as the profile.
-        let profile_name = if folder == "debug" { "dev" } else { &folder };
-        let output = Command::new(cargo)
-            .args(["build", "--package", self.name(), "--profile", profile_name, "--target-dir"])
-            .arg(profile.parent().unwrap_or(profile))
-            .current_dir(repository())
-            .stdin(Stdio::null())
-            .output()
-            .expect("cargo runs this test, so it can be started");
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} cannot be built:\n{text}", self.name());
-    }
+/// Builds all of them by one command: alone, each would be built with other features of shared dependencies, and those
+/// anew for each.
+fn build(profile: &Path) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let folder = profile.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // The folder of the profile `dev` is called `debug`; every other profile's is called as the profile.
+    let profile_name = if folder == "debug" { "dev" } else { &folder };
+    let packages = [Binary::Agent, Binary::Gateway, Binary::Sim].map(Binary::name);
+    let output = Command::new(cargo)
+        .args(["build", "--profile", profile_name])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
+        .arg("--target-dir")
+        .arg(profile.parent().unwrap_or(profile))
+        .current_dir(repository())
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo runs this test, so it can be started");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the programs under test cannot be built:\n{text}");
 }
 
 fn newest_source(folder: &Path) -> Option<SystemTime> {

@@ -330,7 +330,7 @@ fn start_agent(folder: &Folder, broker: &Broker, kafka: &Kafka, options: &PlantO
     let port = Port::reserve();
     let text = format!(
         "site = \"{SITE}\"\nagent = \"{AGENT}\"\nstore = \"agent\"\nregistry = \"registry.toml\"\nsign = true\n\
-         [mqtt]\nport = {}\n[kafka]\nbrokers = \"{}\"\n[http]\nlisten = \"{}\"\n[ledger]\ninterval = \"1s\"\n\
+         [mqtt]\nhost = \"127.0.0.1\"\nport = {}\n[kafka]\nbrokers = \"{}\"\n[http]\nlisten = \"{}\"\n[ledger]\ninterval = \"1s\"\n\
          [engine]\n{}\n{}\n",
         broker.port(),
         kafka.brokers(),
