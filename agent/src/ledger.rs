@@ -24,6 +24,8 @@ struct Boot {
     sequences: Sequences,
     /// Least (arrival wall - uptime) seen: when the node booted, if its own clock does not know.
     booted: Micros,
+    /// Whether `booted` was seen by a wall clock of known quality. One of unknown quality may show 1970.
+    known: bool,
 }
 
 /// An asset's account.
@@ -39,8 +41,10 @@ pub struct Door {
     retired_missing: u64,
     /// Contents of the last foreign messages without a time of their own.
     recent: std::collections::VecDeque<u64>,
-    /// Wall time of the last message.
+    /// Latest wall time of a message.
     pub heard: Micros,
+    /// Monotonic instant of the last message.
+    pub heard_at: u64,
     /// Changed since the last ledger entry was emitted.
     pub unreported: bool,
 }
@@ -61,16 +65,22 @@ pub enum Admission {
 
 impl Door {
     /// Counts a message, whatever becomes of it.
-    pub fn hear_message(&mut self, wall: Micros) {
+    pub fn hear_message(&mut self, now: &Arrival) {
         self.frames += 1;
-        self.heard = self.heard.max(wall);
+        self.heard = self.heard.max(now.wall);
+        self.heard_at = now.monotonic;
     }
 
     /// Accounts for a frame from a node with our firmware and decides whether its readings go on.
     pub fn admit(&mut self, now: &Arrival, frame: &Frame<'_>) -> Admission {
         let booted = now.wall.saturating_sub(i64::try_from(frame.uptime).unwrap_or(i64::MAX));
+        let known = now.quality != ClockQuality::Unknown;
         let boot = self.hear(frame.boot, booted);
-        boot.booted = boot.booted.min(booted);
+        match (boot.known, known) {
+            (false, true) => (boot.booted, boot.known) = (booted, true),
+            (true, false) => {}
+            _ => boot.booted = boot.booted.min(booted),
+        }
         let seen = boot.sequences.record(frame.sequence, frame.oldest);
         let booted = boot.booted;
         let weight = frame.weight();
@@ -110,7 +120,7 @@ impl Door {
                     self.retired_received += retired.sequences.received();
                     self.retired_missing += retired.sequences.missing();
                 }
-                self.boots.insert(0, Boot { id, sequences: Sequences::default(), booted });
+                self.boots.insert(0, Boot { id, sequences: Sequences::default(), booted, known: false });
             }
         }
         &mut self.boots[0]
@@ -212,6 +222,18 @@ mod tests {
         door.admit(&at(NOW), &frame(7, 0, None, 1_000_000));
         let later = door.admit(&at(NOW + 9_000_000), &frame(7, 1, Some(3), 6_000_000));
         assert_eq!(later, Admission::Enter { base: NOW + 5_000_000, restamped: true });
+    }
+
+    #[test]
+    fn an_agent_that_woke_in_1970_stamps_right_once_it_knows_the_time() {
+        let mut door = Door::default();
+        let woken = Arrival { wall: 9_000_000, monotonic: 0, quality: ClockQuality::Unknown };
+        door.admit(&woken, &frame(7, 0, None, 1_000_000));
+        let later = door.admit(&at(NOW), &frame(7, 1, None, 6_000_000));
+        assert_eq!(later, Admission::Enter { base: NOW, restamped: true });
+        door.admit(&woken, &frame(7, 2, None, 7_000_000));
+        let later = door.admit(&at(NOW + 5_000_000), &frame(7, 3, None, 8_000_000));
+        assert_eq!(later, Admission::Enter { base: NOW + 2_000_000, restamped: true });
     }
 
     #[test]

@@ -177,7 +177,10 @@ fn kafka_away_at_the_start_and_again_in_the_middle_costs_neither_a_record_nor_th
             }
             cluster.broker_down(-1).unwrap();
         } else if sequence % 1_000 == 400 {
-            std::thread::sleep(Duration::from_millis(500));
+            // Until nothing more comes of the broker that is away.
+            while let Ok(report) = told.recv_timeout(Duration::from_millis(500)) {
+                kept.push(report);
+            }
             cluster.broker_up(-1).unwrap();
         }
         send(&producer, record(Lane::Health, sequence), &told, &mut kept);

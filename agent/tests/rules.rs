@@ -13,7 +13,8 @@ fn read(path: &str) -> String {
 
 /// Every `fettle_agent_*` in a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
-    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || matches!(c, '_' | '0'..='9')).collect();
+    let name =
+        |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || matches!(c, '_' | '0'..='9')).collect();
     text.match_indices("fettle_agent_").map(|(at, _)| name(&text[at..])).collect()
 }
 

@@ -68,7 +68,7 @@ fn options(name: &'static str, start: Micros, span: Micros, speed: u32) -> Plant
     );
     // Nothing is late and nobody idle because of a fault; the baseline is learned within the first hour, so that the
     // verdicts are compared too.
-    options.engine = "lateness = \"7d\"\nidle = \"1h\"\nbaseline_slides = 60".to_owned();
+    options.engine = "lateness = \"1d\"\nidle = \"1h\"\nbaseline_slides = 60".to_owned();
     options
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use fettle_models::{Reading, Source};
 use fettle_wire::frame::FrameError;
+use fettle_wire::time::DAY;
 use fettle_wire::topic::{self, Native};
-use fettle_wire::{Command, Frame, Name, Quality, RecordId, Request, json};
+use fettle_wire::{ClockQuality, Command, Frame, Name, Quality, RecordId, Request, json};
 
 use super::Core;
 use super::generation::Generation;
@@ -30,6 +31,9 @@ impl Core {
             }
             Entry::Tick { ledger, .. } => {
                 self.engine.tick(&self.now, &mut self.outputs);
+                if self.engine.take_shared_change() {
+                    self.shared_open();
+                }
                 self.emit_outputs();
                 if *ledger {
                     if self.shared_open() {
@@ -109,7 +113,7 @@ impl Core {
         }
         let now = self.now;
         let Some(slot) = self.slots.get_mut(asset) else { return };
-        slot.door.hear_message(now.wall);
+        slot.door.hear_message(&now);
         if message.oversize.is_some() {
             return self.reject_message(asset, "oversized", "larger than mqtt.max_packet".to_owned(), message);
         }
@@ -169,7 +173,7 @@ impl Core {
         }
         let (now, asset) = (self.now, found.asset);
         let Some(slot) = self.slots.get_mut(asset) else { return };
-        slot.door.hear_message(now.wall);
+        slot.door.hear_message(&now);
         if message.oversize.is_some() {
             return self.reject_message(asset, "oversized", "larger than mqtt.max_packet".to_owned(), message);
         }
@@ -211,9 +215,16 @@ impl Core {
         self.slots.touch(asset);
     }
 
-    /// Assets unheard for long lose their account; the last ledger entry had it.
+    /// Assets unheard for long lose their account; the last ledger entry had it. Wall time alone is no proof: it may leap.
     fn retire(&mut self) {
-        for asset in self.slots.unheard(self.now.wall.saturating_sub(self.generation.settings.retire_after)) {
+        if self.now.quality == ClockQuality::Unknown {
+            return;
+        }
+        let after = self.generation.settings.retire_after;
+        let awake = after.clamp(0, DAY).unsigned_abs();
+        let since = (self.now.wall.saturating_sub(after), self.now.monotonic.checked_sub(awake));
+        let (wall, Some(monotonic)) = since else { return };
+        for asset in self.slots.unheard(wall, monotonic) {
             self.slots.remove(&asset);
             self.pending.retire(&asset);
         }
@@ -227,6 +238,8 @@ impl Core {
         if payload.is_empty() {
             return;
         }
+        // What became of it depends on an asset, too; with the shared snapshot in this commit no replay asks again.
+        self.pending.structural = true;
         let outcome = self.perform(payload, shared_open);
         if shared_open {
             match outcome {
@@ -268,8 +281,9 @@ impl Core {
             Request::Adopt { asset } => {
                 if shared_open {
                     self.engine.adopt(asset)?;
-                    self.pending.structural = true;
                     self.touch(asset);
+                    // With the shared snapshot: no replay of its readings crosses the adoption.
+                    self.pending.snapshots.push(asset.clone());
                 }
                 Ok(())
             }

@@ -13,7 +13,7 @@ use super::dead::{DeadLetter, MAX_DEAD};
 use super::{Core, Effect};
 use crate::journal::entry::{Entry, Header};
 use crate::journal::snapshot::{self, AssetSnapshot, Bytes, SharedSnapshot};
-use crate::journal::store::{StoreError, Write};
+use crate::journal::store::Write;
 use crate::journal::{self, SHARED_KEY, batch_key, dead_key, seal, snapshot_key};
 use crate::outbox::record;
 
@@ -46,6 +46,8 @@ pub(super) struct Batch {
     records: Vec<NewRecord>,
     deletes: Vec<[u8; 10]>,
     retired: Vec<Name>,
+    /// Assets whose snapshot must go with this commit.
+    pub(super) snapshots: Vec<Name>,
     pub(super) dead: Vec<DeadLetter>,
     /// An alarm was raised.
     pub(super) urgent: bool,
@@ -106,6 +108,8 @@ pub(super) struct Journal {
     pub(super) next: u64,
     pub(super) position: u64,
     pub(super) dead: u64,
+    /// Of the last batch committed: recovery needs no batch below.
+    pub(super) replay_from: u64,
     /// Ascending; the first is the oldest batch kept.
     pub(super) marks: VecDeque<Mark>,
     /// Bytes that snapshots may take; negative after one that was larger than what was left.
@@ -222,7 +226,7 @@ impl Core {
         let batch = self.journal.next;
         self.journal.snapshot_credit += self.pending.entries.len() as i64 / SNAPSHOT_SHARE;
         let due = if self.pending.everything { self.slots.names() } else { self.slots.unstored() };
-        for asset in due {
+        for asset in due.into_iter().chain(std::mem::take(&mut self.pending.snapshots)) {
             self.list_snapshot(&asset, batch);
         }
         if self.pending.everything || self.pending.structural {
@@ -317,12 +321,15 @@ impl Core {
         let batch = std::mem::take(&mut self.pending);
         self.journal.commits += 1;
         self.journal.entries += batch.count;
+        if let Some(header) = batch.header {
+            self.journal.replay_from = header.replay_from;
+        }
         if !batch.tickets.is_empty() {
             effects.push(Effect::Acknowledge(batch.tickets));
         }
         for new in batch.records {
             let bytes = (new.key.len() + new.payload.len()) as u64;
-            let replaced = self.outbox.push(new.lane, new.sequence, bytes, &new.asset);
+            let replaced = self.outbox.push(new.lane, new.sequence, bytes, self.now.monotonic, &new.asset);
             if let Some(older) = replaced {
                 self.pending.delete_record(new.lane, older, self.now.monotonic);
             }
@@ -339,8 +346,8 @@ impl Core {
         self.send(effects);
     }
 
-    /// The commit failed: the batch stays. Alarms leave all the same; room is made where that is what lacks.
-    pub fn commit_failed(&mut self, error: &StoreError, effects: &mut Vec<Effect>) {
+    /// The commit failed: the batch stays. Alarms leave all the same.
+    pub fn commit_failed(&mut self, effects: &mut Vec<Effect>) {
         self.journal.failures += 1;
         for new in &mut self.pending.records {
             if new.lane == Lane::Alerts && !new.left_early {
@@ -352,25 +359,18 @@ impl Core {
                 });
             }
         }
-        if matches!(error, StoreError::Full(_)) {
-            self.trim_for_room();
-        }
     }
 
-    /// A full store gives up raw entries before anything else: half of the segments that no replay needs.
-    fn trim_for_room(&mut self) {
-        let Some(header) = self.pending.header else { return };
-        let half = self.journal.marks.len() / 2;
-        let Some(oldest) = self.journal.marks.front().copied() else { return };
-        while self.journal.marks.len() > half.max(1) && self.journal.marks[1].number <= header.replay_from {
+    /// A store that is nearly full gives up raw entries before anything else: the older half of what no recovery needs.
+    /// To be committed by itself, because a store reuses freed pages only after the commit that freed them.
+    pub fn make_room(&mut self) -> Option<Write> {
+        let oldest = *self.journal.marks.front()?;
+        let half = (self.journal.marks.len() / 2).max(1);
+        while self.journal.marks.len() > half && self.journal.marks[1].number <= self.journal.replay_from {
             self.journal.marks.pop_front();
         }
-        let kept = self.journal.marks[0];
-        if kept.number > oldest.number {
-            let range = Write::DeleteRange(batch_key(oldest.number).to_vec(), batch_key(kept.number).to_vec());
-            // First, so that the pages it frees can be used by what follows.
-            self.pending.writes.insert(0, range);
-        }
+        let kept = self.journal.marks.front()?.number;
+        (kept > oldest.number).then(|| Write::DeleteRange(batch_key(oldest.number).to_vec(), batch_key(kept).to_vec()))
     }
 
     /// Confirms to nodes what is on disk; only called when everything stepped is committed.
@@ -420,7 +420,7 @@ impl Core {
     }
 
     /// The record that the uplink must send, from the store's value.
-    pub fn opened<'a>(lane: Lane, sequence: u64, value: &'a [u8]) -> Result<(&'a str, &'a [u8]), journal::Damage> {
+    pub fn opened(lane: Lane, sequence: u64, value: &[u8]) -> Result<(&str, &[u8]), journal::Damage> {
         record::decode(journal::open(&record::key(lane, sequence), value)?)
     }
 

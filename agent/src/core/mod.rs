@@ -70,6 +70,8 @@ pub enum Event {
     Refused(Lane, u64),
     /// Kafka's client had no room for the record last asked for.
     NotSent(Lane),
+    /// Whether Kafka can be reached.
+    Reachable(bool),
 }
 
 /// What the shell must do, in the order given.
@@ -186,6 +188,10 @@ impl Core {
                 self.send(effects);
             }
             Event::NotSent(lane) => self.outbox.not_sent(lane),
+            Event::Reachable(reachable) => {
+                self.outbox.set_reachable(reachable);
+                self.send(effects);
+            }
         }
     }
 

@@ -61,20 +61,23 @@ pub struct Recovered {
 }
 
 impl Core {
-    /// Brings the state back from `store`, then puts `generation` into force if it differs from the journaled one.
+    /// Brings the state back from `store`, under the journaled generation; `generation` is in force where there is none
+    /// yet. The shell then steps [`super::Event::Reload`] with what the configuration says now.
     pub fn recover(store: &dyn Store, birth: Birth, generation: Generation) -> Result<(Self, Recovered), RecoverError> {
         let mut recovered = Recovered::default();
         let (mut core, replay_from) = Self::from_snapshots(store, birth, &generation)?;
+        core.journal.replay_from = replay_from.unwrap_or(0);
         core.replay_batches(store, replay_from, &mut recovered)?;
-        core.load_outbox(store, &mut recovered)?;
+        let replaced = core.load_outbox(store, &mut recovered)?;
         core.load_marks(store)?;
         core.slots.recount();
         core.slots.all_due();
         core.pending = Batch::default();
+        for sequence in replaced {
+            core.pending.delete_record(Lane::Ledger, sequence, core.now.monotonic);
+        }
         core.outputs.clear();
         core.replaying = false;
-        let limits = core.limits;
-        core.reload(generation, limits);
         Ok((core, recovered))
     }
 
@@ -192,7 +195,8 @@ impl Core {
         Ok(())
     }
 
-    fn load_outbox(&mut self, store: &dyn Store, recovered: &mut Recovered) -> Result<(), RecoverError> {
+    /// Takes the records up again; returns the ledger entries that a newer one replaces.
+    fn load_outbox(&mut self, store: &dyn Store, recovered: &mut Recovered) -> Result<Vec<u64>, RecoverError> {
         let mut failure = None;
         let mut found: Vec<(Lane, u64, u64, String)> = Vec::new();
         store.scan(b"o", &[b'o' + 1], &mut |key, value| {
@@ -213,11 +217,12 @@ impl Core {
         if let Some(damage) = failure {
             return Err(damage.into());
         }
+        let mut replaced = Vec::new();
         for (lane, sequence, bytes, asset) in found {
             recovered.records += 1;
-            self.outbox.push(lane, sequence, bytes, &asset);
+            replaced.extend(self.outbox.push(lane, sequence, bytes, self.now.monotonic, &asset));
         }
-        Ok(())
+        Ok(replaced)
     }
 
     /// Finds trimming points again, by looking at evenly spaced batches.

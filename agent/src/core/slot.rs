@@ -64,9 +64,10 @@ impl Slots {
         self.slots.insert(asset, slot);
     }
 
-    /// Assets not heard since `since` whose account is reported.
-    pub(super) fn unheard(&self, since: Micros) -> Vec<Name> {
-        let unheard = self.slots.iter().filter(|(_, slot)| slot.door.heard < since && !slot.door.unreported);
+    /// Assets heard neither since `wall` nor since `monotonic` whose account is reported.
+    pub(super) fn unheard(&self, wall: Micros, monotonic: u64) -> Vec<Name> {
+        let silent = |slot: &Slot| slot.door.heard < wall && slot.door.heard_at < monotonic;
+        let unheard = self.slots.iter().filter(|(_, slot)| silent(slot) && !slot.door.unreported);
         unheard.map(|(name, _)| name.clone()).collect()
     }
 

@@ -89,7 +89,6 @@ pub static METRICS: &[Metric] = &[
     counter("fettle_agent_dead_letters_dropped_total", "Of those, the ones dropped to keep the bound.", |r| count(r.dead_letters.dropped)),
     gauge("fettle_agent_recovery_replayed_entries", "Entries replayed by the last start.", |r| count(r.recovery.entries_replayed)),
     gauge("fettle_agent_recovery_seconds", "How long that took.", |r| r.recovery.seconds),
-    counter("fettle_agent_conflicts_total", "Records emitted again with equal id and different content. Anything but 0 is a defect.", |r| count(r.conflicts)),
 ];
 
 type Help = &'static str;

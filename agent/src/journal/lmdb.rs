@@ -6,14 +6,15 @@
 //! LMDB's own lock. The files are `data.mdb` and `lock.mdb`.
 #![expect(unsafe_code, reason = "opening a memory-mapped environment is unsafe in heed; nothing else here is")]
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::ops::{Bound, ControlFlow};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, WithTls};
 
-use super::store::{Store, StoreError, Visit, Write};
+use super::store::{Pair, Store, StoreError, Visit, Write};
 use super::{Damage, FORMAT_KEY, Format, STORE_VERSION, open, seal};
 use crate::lock::{LockError, StoreLock};
 
@@ -117,6 +118,7 @@ impl Lmdb {
         let lmdb = |source| OpenError::Lmdb { store: self.env.path().to_owned(), source };
         self.env.copy_to_path(&part, CompactionOption::Enabled).map_err(lmdb)?;
         let copy = File::open(&part).map_err(io("cannot open", &part))?;
+        private(&part)?;
         copy.sync_all().map_err(io("cannot sync", &part))?;
         std::fs::rename(&part, file).map_err(io("cannot rename to", file))?;
         Ok(copy.metadata().map(|m| m.len()).unwrap_or(0))
@@ -134,6 +136,7 @@ pub fn restore(file: &Path, folder: &Path, max_bytes: u64, incarnation: u64) -> 
     std::fs::create_dir(&staging).map_err(io("cannot make folder", &staging))?;
     let copy = staging.join("data.mdb");
     std::fs::copy(file, &copy).map_err(io("cannot copy", file))?;
+    private(&copy)?;
     // Opening checks that it is a store of a version we know, before anything is replaced.
     drop(Lmdb::open(&staging, max_bytes, Access::Read)?);
     let mut store = Lmdb::open(&staging, max_bytes, Access::Write)?;
@@ -224,6 +227,11 @@ fn format_of(value: &[u8], folder: &Path) -> Result<Format, OpenError> {
     Ok(format)
 }
 
+/// What a plant's machines do is nobody else's business: readable by the agent's user alone.
+fn private(file: &Path) -> Result<(), OpenError> {
+    std::fs::set_permissions(file, Permissions::from_mode(0o600)).map_err(io("cannot protect", file))
+}
+
 fn sync_folder(folder: &Path) -> Result<(), OpenError> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(io("cannot sync folder", folder))
 }
@@ -284,7 +292,7 @@ impl Store for Lmdb {
         Ok(())
     }
 
-    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, StoreError> {
         let txn = self.env.read_txn().map_err(store_error)?;
         let mut keys = self.keys.rev_range(&txn, &range(from, to)).map_err(store_error)?;
         let last = keys.next().transpose().map_err(store_error)?;

@@ -21,7 +21,7 @@ pub struct AssetSnapshot {
     pub batch: u64,
     /// The account.
     pub door: Door,
-    /// The engine's state of the asset; none while it is quarantined or has no reading.
+    /// The engine's state of the asset, or its quarantine; none before its first reading.
     pub engine: Option<Bytes>,
 }
 

@@ -25,6 +25,9 @@ pub enum StoreError {
     Io(String),
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Sees a key and its value; says whether to go on.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
@@ -40,7 +43,7 @@ pub trait Store {
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError>;
 
     /// The last key below `to` with its value, if it is at or above `from`.
-    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, StoreError>;
 
     /// Bytes in use and the bound.
     fn size(&self) -> (u64, u64);

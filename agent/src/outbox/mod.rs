@@ -21,6 +21,8 @@ pub const MAX_IN_FLIGHT: usize = 1000;
 struct Pending {
     sequence: u64,
     bytes: u64,
+    /// Monotonic instant since which it waits.
+    since: u64,
 }
 
 /// One lane: records in flight precede records that wait.
@@ -65,6 +67,9 @@ pub struct Outbox {
     lanes: [LaneIndex; 3],
     bytes: u64,
     max_bytes: u64,
+    /// While Kafka cannot be reached only alarms are handed over: what lies in the client's queue already cannot be
+    /// overtaken by an alarm raised later (O3).
+    reachable: bool,
     /// Newest ledger entry per asset, delivered or not: a newer one says all that an older one says.
     ledger: BTreeMap<String, u64>,
 }
@@ -72,7 +77,12 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox.
     pub fn new(max_bytes: u64) -> Self {
-        Self { lanes: Default::default(), bytes: 0, max_bytes, ledger: BTreeMap::new() }
+        Self { lanes: Default::default(), bytes: 0, max_bytes, reachable: true, ledger: BTreeMap::new() }
+    }
+
+    /// Whether Kafka can be reached.
+    pub fn set_reachable(&mut self, reachable: bool) {
+        self.reachable = reachable;
     }
 
     /// The bound, from a new configuration.
@@ -97,12 +107,11 @@ impl Outbox {
         }
     }
 
-    /// Adds a record that the store holds (or will, with the batch being built). `subject` is the asset of a ledger
-    /// entry. Returns the sequence of the older ledger entry that it replaces, to be deleted.
-    pub fn push(&mut self, lane: Lane, sequence: u64, bytes: u64, subject: &str) -> Option<u64> {
+    /// Adds a record that the store holds, waiting since monotonic `since`. `subject` is the asset of a ledger entry. Returns the sequence of the older ledger entry that it replaces, to be deleted.
+    pub fn push(&mut self, lane: Lane, sequence: u64, bytes: u64, since: u64, subject: &str) -> Option<u64> {
         let entry = &mut self.lanes[index(lane)];
         entry.next = entry.next.max(sequence + 1);
-        entry.queue.push_back(Pending { sequence, bytes });
+        entry.queue.push_back(Pending { sequence, bytes, since });
         self.bytes += bytes;
         if lane != Lane::Ledger {
             return None;
@@ -120,7 +129,8 @@ impl Outbox {
         if self.in_flight() >= MAX_IN_FLIGHT {
             return None;
         }
-        Lane::ALL.into_iter().find_map(|lane| {
+        let lanes = if self.reachable { &Lane::ALL[..] } else { &[Lane::Alerts] };
+        lanes.iter().copied().find_map(|lane| {
             let entry = &mut self.lanes[index(lane)];
             let next = entry.queue.get(entry.in_flight).filter(|_| entry.failed == 0)?;
             entry.in_flight += 1;
@@ -201,6 +211,11 @@ impl Outbox {
         }
     }
 
+    /// The monotonic instant since which the oldest record waits.
+    pub fn oldest(&self) -> Option<u64> {
+        self.lanes.iter().filter_map(|lane| lane.queue.front()).map(|p| p.since).min()
+    }
+
     /// Records handed to Kafka and not reported on.
     pub fn in_flight(&self) -> usize {
         self.lanes.iter().map(|l| l.in_flight).sum()
@@ -244,10 +259,10 @@ mod tests {
     #[test]
     fn alarms_overtake_and_each_lane_keeps_its_order() {
         let mut outbox = Outbox::new(1000);
-        outbox.push(Lane::Health, 0, 10, "");
-        outbox.push(Lane::Health, 1, 10, "");
+        outbox.push(Lane::Health, 0, 10, 0, "");
+        outbox.push(Lane::Health, 1, 10, 0, "");
         assert_eq!(outbox.next_to_send(), Some((Lane::Health, 0)));
-        outbox.push(Lane::Alerts, 0, 10, "");
+        outbox.push(Lane::Alerts, 0, 10, 0, "");
         assert_eq!(outbox.next_to_send(), Some((Lane::Alerts, 0)));
         assert_eq!(outbox.next_to_send(), Some((Lane::Health, 1)));
         assert_eq!(outbox.next_to_send(), None);
@@ -260,7 +275,7 @@ mod tests {
     fn what_failed_goes_again_in_order_once_the_rest_is_reported_on() {
         let mut outbox = Outbox::new(1000);
         for n in 0..4 {
-            outbox.push(Lane::Health, n, 10, "");
+            outbox.push(Lane::Health, n, 10, 0, "");
         }
         for n in 0..3 {
             assert_eq!(outbox.next_to_send(), Some((Lane::Health, n)));
@@ -276,12 +291,24 @@ mod tests {
     }
 
     #[test]
+    fn while_kafka_is_away_nothing_but_alarms_is_handed_over() {
+        let mut outbox = Outbox::new(1000);
+        outbox.set_reachable(false);
+        outbox.push(Lane::Health, 0, 10, 0, "");
+        assert_eq!(outbox.next_to_send(), None);
+        outbox.push(Lane::Alerts, 0, 10, 0, "");
+        assert_eq!(outbox.next_to_send(), Some((Lane::Alerts, 0)));
+        outbox.set_reachable(true);
+        assert_eq!(outbox.next_to_send(), Some((Lane::Health, 0)));
+    }
+
+    #[test]
     fn a_newer_ledger_entry_replaces_a_waiting_one_but_not_one_in_flight() {
         let mut outbox = Outbox::new(1000);
-        assert_eq!(outbox.push(Lane::Ledger, 0, 10, "pump"), None);
-        assert_eq!(outbox.push(Lane::Ledger, 1, 10, "pump"), Some(0));
+        assert_eq!(outbox.push(Lane::Ledger, 0, 10, 0, "pump"), None);
+        assert_eq!(outbox.push(Lane::Ledger, 1, 10, 0, "pump"), Some(0));
         assert_eq!(outbox.next_to_send(), Some((Lane::Ledger, 1)));
-        assert_eq!(outbox.push(Lane::Ledger, 2, 10, "pump"), None);
+        assert_eq!(outbox.push(Lane::Ledger, 2, 10, 0, "pump"), None);
         assert_eq!(outbox.len(), 2);
     }
 
@@ -289,10 +316,10 @@ mod tests {
     fn thinning_takes_health_first_and_alarms_last() {
         let mut outbox = Outbox::new(100);
         for n in 0..8 {
-            outbox.push(Lane::Health, n, 10, "");
+            outbox.push(Lane::Health, n, 10, 0, "");
         }
         for n in 0..4 {
-            outbox.push(Lane::Alerts, n, 10, "");
+            outbox.push(Lane::Alerts, n, 10, 0, "");
         }
         let dropped = outbox.thin();
         assert_eq!(dropped, [(Lane::Health, 0), (Lane::Health, 2), (Lane::Health, 4)]);

@@ -21,6 +21,8 @@ const REFRESH: u64 = 1_000_000;
 const REMEMBERED: usize = 4096;
 /// Microseconds over which the store's growth is measured.
 const GROWTH_OVER: u64 = 3_600_000_000;
+/// And the least time over which it says anything.
+const GROWTH_LEAST: u64 = 60_000_000;
 
 /// Counts, and publishes them.
 pub(super) struct Gauge {
@@ -31,7 +33,7 @@ pub(super) struct Gauge {
     ticked: u64,
     commits: Vec<f64>,
     next_commit: usize,
-    /// (monotonic, position) of the journal when growth began to be measured.
+    /// (monotonic, bytes in use) when the store's growth began to be measured.
     growth: Option<(u64, u64)>,
 }
 
@@ -151,12 +153,12 @@ impl Gauge {
         self.report.journal.last_commit = Some(wall);
     }
 
-    /// Publishes a report if the last one is a second old.
-    pub(super) fn refresh(&mut self, core: &Core, store: &Lmdb, clock: &Clock, at_once: bool) {
+    /// Publishes a report if the last one is a second old; tells then how full the store is, 0..1.
+    pub(super) fn refresh(&mut self, core: &Core, store: &Lmdb, clock: &Clock, at_once: bool) -> f64 {
         let now = clock.monotonic();
         let started = *self.started.get_or_insert(now);
         if !at_once && now.saturating_sub(self.refreshed) < REFRESH {
-            return;
+            return 0.0;
         }
         self.refreshed = now;
         let arrival = clock.now();
@@ -165,9 +167,10 @@ impl Gauge {
         self.report.uptime_s = now.saturating_sub(started) as f64 / 1e6;
         self.report.configuration.generation = core.shared().generations;
         self.journal(core, store, now);
-        self.outbox(core);
+        self.outbox(core, now);
         self.accounts(core);
         self.publish();
+        self.report.journal.store_bytes as f64 / (self.report.journal.store_max_bytes as f64).max(1.0)
     }
 
     fn journal(&mut self, core: &Core, store: &Lmdb, now: u64) {
@@ -185,22 +188,23 @@ impl Gauge {
         journal.store_max_bytes = max;
         journal.raw_bytes = status.bytes;
         journal.oldest_entry = (status.oldest != 0).then_some(status.oldest);
-        let (since, position) = *self.growth.get_or_insert((now, status.position));
-        let (elapsed, grown) = (now.saturating_sub(since), status.position.saturating_sub(position));
-        if elapsed > REFRESH && grown > 0 {
+        let (since, before) = *self.growth.get_or_insert((now, used));
+        let (elapsed, grown) = (now.saturating_sub(since), used.saturating_sub(before));
+        if elapsed > GROWTH_LEAST {
             let per_day = grown as f64 / elapsed as f64 * 86_400e6;
-            journal.days_left = Some(max.saturating_sub(used) as f64 / per_day);
+            journal.days_left = (grown > 0).then(|| max.saturating_sub(used) as f64 / per_day);
         }
         if elapsed > GROWTH_OVER {
-            self.growth = Some((now, status.position));
+            self.growth = Some((now, used));
         }
         journal.commit_seconds = quantiles(&self.commits, &journal.commit_seconds);
     }
 
-    fn outbox(&mut self, core: &Core) {
+    fn outbox(&mut self, core: &Core, now: u64) {
         let outbox = core.outbox();
         self.report.kafka.in_flight = outbox.in_flight() as u64;
         self.report.kafka.lag_records = outbox.len();
+        self.report.kafka.lag_oldest_s = outbox.oldest().map(|since| now.saturating_sub(since) as f64 / 1e6);
         for lane in Lane::ALL {
             let s = outbox.status(lane);
             let status = LaneStatus { records: s.records, bytes: s.bytes, sent: s.sent, shed: s.shed };

@@ -25,7 +25,7 @@ use crate::core::generation::Generation;
 use crate::core::{Birth, Core, Effect, Event, Limits, RecoverError};
 use crate::identity;
 use crate::journal::lmdb::{Access, Lmdb, OpenError};
-use crate::journal::store::Store;
+use crate::journal::store::{Store, StoreError};
 use crate::outbox::record;
 use crate::status::report::Phase;
 use crate::uplink::{FromKafka, Outgoing};
@@ -36,6 +36,8 @@ use shells::{Shells, Signal};
 pub(crate) const BROKER_QUEUE: usize = 4;
 /// Time between looks at the clock when nothing arrives.
 const TICK: Duration = Duration::from_secs(1);
+/// Share of the store's bound beyond which raw entries are given up before their time; deleting needs room, too.
+const NEARLY_FULL: f64 = 0.9;
 /// First and longest pause before a failed commit is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// How long a stop waits for Kafka to report on what is in flight.
@@ -107,6 +109,7 @@ pub fn run(config: Checked) -> Result<(), RunError> {
     let mut daemon = Daemon { config, core, store, clock, gauge, effects: Vec::new() };
     tracing::info!(event = "agent.started", site = %daemon.config.site, agent = %daemon.config.agent,
         incarnation = format!("{incarnation:016x}"), version = env!("CARGO_PKG_VERSION"), "the agent runs");
+    daemon.gauge.refresh(&daemon.core, &daemon.store, &daemon.clock, true);
     daemon.gauge.phase(Phase::Running);
     runtime.block_on(daemon.serve(&mut shells));
     daemon.gauge.phase(Phase::Stopping);
@@ -145,7 +148,11 @@ struct Daemon {
 
 impl Daemon {
     async fn serve(&mut self, shells: &mut Shells) {
-        // The generation of a first start is the first entry.
+        // The configuration may have changed while the agent was away; the generation of a first start is the first entry.
+        let reload = Event::Reload(Box::new(Generation::of(&self.config)), Limits::of(&self.config));
+        self.step(reload, shells);
+        // Until Kafka's client says otherwise.
+        self.step(Event::Reachable(false), shells);
         self.commit_if_due(shells).await;
         loop {
             match self.turn(shells).await {
@@ -158,7 +165,9 @@ impl Daemon {
                 }
             }
             self.commit_if_due(shells).await;
-            self.gauge.refresh(&self.core, &self.store, &self.clock, false);
+            if self.gauge.refresh(&self.core, &self.store, &self.clock, false) > NEARLY_FULL {
+                self.make_room();
+            }
         }
     }
 
@@ -241,9 +250,13 @@ impl Daemon {
                 let event = if fatal { Event::Refused(lane, sequence) } else { Event::Failed(lane, sequence) };
                 self.step(event, shells);
             }
-            FromKafka::Connected(true) => tracing::info!(event = "kafka.connected", "a Kafka broker answers"),
-            FromKafka::Connected(false) => {
-                tracing::warn!(event = "kafka.disconnected", "no Kafka broker answers; records wait in the outbox");
+            FromKafka::Connected(reachable) => {
+                if reachable {
+                    tracing::info!(event = "kafka.connected", "a Kafka broker answers");
+                } else {
+                    tracing::warn!(event = "kafka.disconnected", "no Kafka broker answers; records wait in the outbox");
+                }
+                self.step(Event::Reachable(reachable), shells);
             }
             FromKafka::Command { partition, offset, payload } => {
                 self.step(Event::Command { partition, offset, payload }, shells);
@@ -282,8 +295,11 @@ impl Daemon {
         while let Err(error) = self.try_commit() {
             failed = true;
             tracing::error!(event = "store.commit_failed", %error, "the batch is kept and tried again");
-            self.core.commit_failed(&error, &mut self.effects);
+            self.core.commit_failed(&mut self.effects);
             self.carry_out(shells);
+            if matches!(error, StoreError::Full(_)) {
+                self.make_room();
+            }
             self.gauge.refresh(&self.core, &self.store, &self.clock, true);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY.1);
@@ -295,7 +311,18 @@ impl Daemon {
         self.carry_out(shells);
     }
 
-    fn try_commit(&mut self) -> Result<(), crate::journal::store::StoreError> {
+    /// Gives up raw entries, in a commit of its own.
+    fn make_room(&mut self) {
+        let Some(write) = self.core.make_room() else { return };
+        match self.store.commit(&[write]) {
+            Ok(()) => {
+                tracing::warn!(event = "store.trimmed", "the store is nearly full: raw entries were given up early");
+            }
+            Err(error) => tracing::error!(event = "store.trouble", %error, "no room could be made"),
+        }
+    }
+
+    fn try_commit(&mut self) -> Result<(), StoreError> {
         let began = self.clock.monotonic();
         let outcome = self.store.commit(self.core.prepare());
         self.gauge.commit(outcome.is_ok(), began, self.clock.monotonic(), self.clock.now().wall);

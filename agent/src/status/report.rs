@@ -80,9 +80,6 @@ pub struct Report {
     /// The last start's recovery.
     #[serde(default)]
     pub recovery: RecoveryStatus,
-    /// Records emitted again with equal id and different content; 0 unless something is wrong with the agent.
-    #[serde(default)]
-    pub conflicts: u64,
     /// Durable confirmations published to nodes, since start.
     #[serde(default)]
     pub durable_confirmations: u64,
@@ -115,7 +112,6 @@ impl Report {
             engine: EngineStatus::default(),
             dead_letters: DeadLetterStatus::default(),
             recovery: RecoveryStatus::default(),
-            conflicts: 0,
             durable_confirmations: 0,
             process: ProcessStatus::default(),
         }
@@ -381,7 +377,7 @@ mod tests {
         let text = r#"{"site":"a","agent":"b","incarnation":"0","version":"0.0.9","at":1,"started":0,"uptime_s":1.0,
             "phase":"running","clock":"synced","unheard_of":{}}"#;
         let report: Report = serde_json::from_str(text).unwrap();
-        assert_eq!(report.conflicts, 0);
+        assert_eq!(report.durable_confirmations, 0);
     }
 
     #[test]

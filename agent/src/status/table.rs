@@ -203,13 +203,6 @@ fn trouble(report: &Report, page: &mut Page) {
             ),
         );
     }
-    if report.conflicts > 0 {
-        let text = page.bad(&format!(
-            "{} records emitted with equal id and different content: a defect, keep the store and report it",
-            report.conflicts
-        ));
-        page.line("CONFLICTS", &text);
-    }
 }
 
 fn ledger(report: &Report, page: &mut Page) {

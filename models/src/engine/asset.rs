@@ -231,7 +231,7 @@ impl Asset {
             let end = rules.grid.start(reading.time) + rules.grid.slide;
             self.dirty = Some(self.dirty.map_or(end, |dirty| dirty.min(end)));
         }
-        let doubt = (!self.trusted).then_some(rules.settings.max_ahead);
+        let doubt = (!self.trusted).then(|| (rules.settings.max_ahead, key.boot.rotate_left(32) ^ key.sequence));
         let moved = channel.mark.note(reading.time, now.monotonic, doubt);
         let due = moved && channel.mark.at(rules.settings.disorder).is_some_and(|at| at >= self.next_due);
         Outcome::Used { due }

@@ -242,6 +242,11 @@ impl Engine {
         self.shared.adopt(asset, self.rules.settings.max_assets)
     }
 
+    /// Whether what [`Engine::save_shared`] saves has changed since the last call.
+    pub fn take_shared_change(&mut self) -> bool {
+        self.shared.take_change()
+    }
+
     /// Assets that wait for adoption, with the readings each has sent.
     pub fn quarantined(&self) -> impl Iterator<Item = (&Name, u64)> {
         self.shared.quarantined()

@@ -2,6 +2,8 @@
 //!
 //! Q1: at most `max_assets` quarantined, each with at most `max_channels` channel names; what exceeds that is counted.
 //! Q2: an asset is registered, adopted or quarantined, never two of them.
+//! Q3: what one asset's readings change is saved with that asset (its quarantine, its adoption); the rest is saved here and
+//! says when it changed. So assets and the rest may be saved at different times and still fit (E2, E4).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +16,7 @@ use crate::settings::Settings;
 
 /// An unknown asset that sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Quarantined {
+pub(super) struct Quarantined {
     readings: u64,
     seen: Micros,
     channels: BTreeMap<Name, Unit>,
@@ -22,7 +24,7 @@ struct Quarantined {
 
 /// An asset in service that the registry does not know.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-struct Adopted {
+pub(super) struct Adopted {
     /// Whether a person asked for it; then it outlives its state.
     by_command: bool,
     channels: BTreeMap<Name, Unit>,
@@ -31,10 +33,15 @@ struct Adopted {
 /// See the module's header.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Shared {
+    /// Saved with each asset (Q3).
+    #[serde(skip)]
     quarantine: BTreeMap<Name, Quarantined>,
     adopted: BTreeMap<Name, Adopted>,
     retired: u64,
     next_retirement: Micros,
+    /// Something that is saved here has changed since the engine's owner last asked.
+    #[serde(skip)]
+    changed: bool,
 }
 
 impl Shared {
@@ -48,6 +55,31 @@ impl Shared {
 
     pub(super) fn retired(&self) -> u64 {
         self.retired
+    }
+
+    pub(super) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The quarantine of one asset, to be saved with it.
+    pub(super) fn quarantine_of(&self, asset: &str) -> Option<&Quarantined> {
+        self.quarantine.get(asset)
+    }
+
+    /// The adoption of one asset, to be saved with it.
+    pub(super) fn adoption_of(&self, asset: &str) -> Option<&Adopted> {
+        self.adopted.get(asset)
+    }
+
+    pub(super) fn restore_quarantine(&mut self, name: &Name, saved: Quarantined) {
+        self.quarantine.insert(name.clone(), saved);
+    }
+
+    /// The asset's own word on its channels counts, however old or new the rest is.
+    pub(super) fn restore_adoption(&mut self, name: &Name, saved: Adopted) {
+        let by_command = saved.by_command || self.adopted.get(name).is_some_and(|a| a.by_command);
+        self.adopted.insert(name.clone(), Adopted { by_command, ..saved });
+        self.quarantine.remove(name);
     }
 
     /// The description of an adopted asset.
@@ -97,6 +129,7 @@ impl Shared {
         let adopted = Adopted { by_command: true, channels: quarantined.channels.clone() };
         self.adopted.insert(name.clone(), adopted);
         self.quarantine.remove(asset);
+        self.changed = true;
         Ok(())
     }
 
@@ -126,6 +159,7 @@ impl Shared {
         let due = wall >= self.next_retirement || self.next_retirement - wall > pause;
         if due {
             self.next_retirement = wall + pause;
+            self.changed = true;
         }
         due
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asset::{Asset, Published};
 use super::condition::Condition;
-use super::shared::Shared;
+use super::shared::{Adopted, Quarantined, Shared};
 use super::{Engine, Rules};
 use crate::assess::{Assessment, Share};
 use crate::detect::{Detector, Layout};
@@ -24,6 +24,8 @@ use crate::window::{Grid, Queue, Watermark};
 
 /// The version of the state this build writes; the only one it reads so far.
 const STATE_VERSION: u8 = 1;
+/// Stands before the saved quarantine of an asset, which has no other state.
+const QUARANTINED: u8 = 0x81;
 /// The most bytes of one saved state that are read.
 const MAX_STATE: usize = 256 << 20;
 
@@ -124,6 +126,7 @@ struct Written<'a> {
     conditions: &'a BTreeMap<String, Condition>,
     trusted: bool,
     seen: Micros,
+    adopted: Option<&'a Adopted>,
 }
 
 /// One asset as loaded: field by field what [`Written`] is.
@@ -142,6 +145,8 @@ struct Read {
     conditions: BTreeMap<String, Condition>,
     trusted: bool,
     seen: Micros,
+    #[serde(default)]
+    adopted: Option<Adopted>,
 }
 
 fn encode<T: Serialize>(state: &T) -> Option<Vec<u8>> {
@@ -208,6 +213,7 @@ impl Asset {
             conditions: &self.conditions,
             trusted: self.trusted,
             seen: self.seen,
+            adopted: None,
         }
     }
 
@@ -231,17 +237,32 @@ impl Asset {
 }
 
 impl Engine {
-    /// The state of one asset; `None` if it has none.
+    /// The state of one asset, with its adoption, or its quarantine; `None` if it has neither.
     pub fn save_asset(&self, asset: &str) -> Option<Vec<u8>> {
-        let slot = self.names.get(asset)?;
-        self.slots[*slot].as_ref().and_then(|state| encode(&state.written(&self.rules)))
+        let Some(slot) = self.names.get(asset) else {
+            let mut bytes = encode(self.shared.quarantine_of(asset)?)?;
+            bytes[0] = QUARANTINED;
+            return Some(bytes);
+        };
+        let adopted = self.shared.adoption_of(asset);
+        self.slots[*slot].as_ref().and_then(|state| encode(&Written { adopted, ..state.written(&self.rules) }))
     }
 
-    /// Takes a saved state for an asset that the registry or the shared state knows (load that first). What the
-    /// configuration has changed since is handled as [`Engine::configure`] does.
+    /// Takes what [`Engine::save_asset`] wrote, after [`Engine::load_shared`]. What the configuration has changed since is
+    /// handled as [`Engine::configure`] does.
     pub fn load_asset(&mut self, asset: &Name, bytes: &[u8]) -> Result<(), StateError> {
-        let state: Read = decode(bytes)?;
+        if let Some((&QUARANTINED, body)) = bytes.split_first() {
+            let saved: Quarantined = cbor::decode(body, MAX_STATE).map_err(StateError::Malformed)?;
+            if self.spec(asset).is_none() {
+                self.shared.restore_quarantine(asset, saved);
+            }
+            return Ok(());
+        }
+        let mut state: Read = decode(bytes)?;
         state.check()?;
+        if let Some(adopted) = state.adopted.take().filter(|_| !self.registry.assets.contains_key(asset)) {
+            self.shared.restore_adoption(asset, adopted);
+        }
         let spec = self.spec(asset).ok_or_else(|| StateError::UnknownAsset(asset.clone()))?;
         let adopted = !self.registry.assets.contains_key(asset);
         let mut fresh = Asset::new(&self.rules, asset.clone(), &spec, adopted, state.seen);
@@ -269,7 +290,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Quarantine and adopted assets.
+    /// What belongs to no asset, and assets that were adopted and have not spoken since.
     pub fn save_shared(&self) -> Vec<u8> {
         // Maps of names and numbers always have a CBOR form; an empty state is refused when loaded.
         encode(&self.shared).unwrap_or_default()

@@ -10,8 +10,8 @@
 //!   median, so that one wild channel cannot cast out the rest.
 //!
 //! M1: a watermark never goes back.
-//! M2: while wall time is of unknown quality, one reading far ahead moves nothing; two in a row move the watermark, to
-//! the lower of the two. So a single broken stamp costs only itself.
+//! M2: while wall time is of unknown quality, one message far ahead moves nothing; two in a row move the watermark, to
+//! the lower of the two. So a single broken stamp costs only its own message, however many readings share it.
 //! A frontier may fall back when an idle channel speaks again; what was evaluated or closed stays so.
 
 use fettle_wire::Micros;
@@ -28,6 +28,8 @@ pub struct Watermark {
     highest: Micros,
     /// The time of the last reading, if it was far ahead and is not believed yet (M2); else 0.
     doubted: Micros,
+    /// The message that was doubted.
+    doubted_by: u64,
     /// Monotonic arrival time of the last reading.
     heard: u64,
     /// Whether it has been silent for too long.
@@ -35,9 +37,9 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// Takes note of a reading. `doubt` is how far ahead one may be believed at once, when wall time is of unknown
-    /// quality. Returns whether the watermark moved or the channel woke up.
-    pub fn note(&mut self, time: Micros, monotonic: u64, doubt: Option<Micros>) -> bool {
+    /// Takes note of a reading. `doubt`, when wall time is of unknown quality, is how far ahead one may be believed at once,
+    /// and a number that stands for the message it came in. Returns whether the watermark moved or the channel woke up.
+    pub fn note(&mut self, time: Micros, monotonic: u64, doubt: Option<(Micros, u64)>) -> bool {
         self.heard = self.heard.max(monotonic);
         let woke = core::mem::take(&mut self.idle);
         if self.highest == 0 {
@@ -45,11 +47,11 @@ impl Watermark {
             return true;
         }
         let mut believed = time;
-        if let Some(ahead) = doubt {
+        if let Some((ahead, message)) = doubt {
             let before = core::mem::take(&mut self.doubted);
             if time > self.highest + ahead {
-                if before == 0 {
-                    self.doubted = time;
+                if before == 0 || self.doubted_by == message {
+                    (self.doubted, self.doubted_by) = (time, message);
                     return woke;
                 }
                 believed = before.min(time);
@@ -163,12 +165,22 @@ mod tests {
     #[test]
     fn one_doubted_reading_far_ahead_moves_nothing_and_two_in_a_row_do() {
         let mut mark = at(HOUR);
-        assert!(!mark.note(YEAR, 1, Some(10 * MINUTE)));
-        assert!(mark.note(HOUR + SECOND, 2, Some(10 * MINUTE)));
+        assert!(!mark.note(YEAR, 1, Some((10 * MINUTE, 1))));
+        assert!(mark.note(HOUR + SECOND, 2, Some((10 * MINUTE, 2))));
         assert_eq!(mark.at(0), Some(HOUR + SECOND));
-        assert!(!mark.note(YEAR, 3, Some(10 * MINUTE)));
-        assert!(mark.note(YEAR + SECOND, 4, Some(10 * MINUTE)));
+        assert!(!mark.note(YEAR, 3, Some((10 * MINUTE, 3))));
+        assert!(mark.note(YEAR + SECOND, 4, Some((10 * MINUTE, 4))));
         assert_eq!(mark.at(0), Some(YEAR));
+    }
+
+    #[test]
+    fn readings_of_one_message_share_its_stamp_and_prove_nothing_to_one_another() {
+        let mut mark = at(HOUR);
+        for second in 0..4 {
+            assert!(!mark.note(YEAR + second * SECOND, 1, Some((10 * MINUTE, 1))));
+        }
+        assert!(mark.note(HOUR + SECOND, 2, Some((10 * MINUTE, 2))));
+        assert_eq!(mark.at(0), Some(HOUR + SECOND));
     }
 
     #[test]
