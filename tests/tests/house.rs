@@ -140,20 +140,29 @@ fn reading_a_clock_is_a_lint_and_each_exception_gives_its_reason() {
     }
 }
 
+/// The longest pause between two looks at a condition, in milliseconds.
+const LONGEST_PAUSE: u64 = 50;
+
 #[test]
-fn no_test_sleeps() {
-    let clock = repository().join("tests/src/clock.rs");
+fn no_test_sleeps_for_longer_than_between_two_looks() {
     let this = repository().join("tests/tests/house.rs");
     for (folder, _) in MAY_IMPORT {
-        for place in ["tests", "src"] {
-            let place = repository().join(folder).join(place);
-            // Daemons may wait on their runtime's clock; a test never sleeps on the thread.
-            for path in if place.is_dir() { sources(&place) } else { Vec::new() } {
-                let allowed = path == clock || path == this;
-                assert!(allowed || !read(&path).contains("thread::sleep"), "{} sleeps", shown(&path));
+        let tests = repository().join(folder).join("tests");
+        for path in if tests.is_dir() { sources(&tests) } else { Vec::new() } {
+            let text = read(&path);
+            let pauses = text.match_indices("thread::sleep(").filter(|_| path != this);
+            for (at, _) in pauses {
+                let call = text[at..].lines().next().unwrap_or_default();
+                let short = pause_of(call).is_some_and(|milliseconds| milliseconds <= LONGEST_PAUSE);
+                assert!(short, "{}: {call}: look for the condition, at most {LONGEST_PAUSE} ms apart", shown(&path));
             }
         }
     }
+}
+
+/// Milliseconds of `thread::sleep(Duration::from_millis(10))`, where they are written there.
+fn pause_of(call: &str) -> Option<u64> {
+    call.split_once("from_millis(")?.1.split(')').next()?.parse().ok()
 }
 
 #[test]

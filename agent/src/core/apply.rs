@@ -30,10 +30,8 @@ impl Core {
                 }
             }
             Entry::Tick { ledger, .. } => {
-                self.engine.tick(&self.now, &mut self.outputs);
-                if self.engine.take_shared_change() {
-                    self.shared_open();
-                }
+                self.engine.expire(&self.now, &mut self.outputs);
+                self.retire_states();
                 self.emit_outputs();
                 if *ledger {
                     if self.shared_open() {
@@ -213,6 +211,18 @@ impl Core {
 
     fn touch(&mut self, asset: &str) {
         self.slots.touch(asset);
+    }
+
+    /// Drops states unseen for long, once: what is dropped is written with this commit, together with what assets share, so
+    /// that no replay crosses it.
+    fn retire_states(&mut self) {
+        if self.replaying && self.shared_batch >= self.journal.applying() {
+            return;
+        }
+        let gone = self.engine.retire(&self.now);
+        self.shared_dirty |= self.engine.take_shared_change();
+        self.pending.structural |= !gone.is_empty();
+        self.pending.snapshots.extend(gone);
     }
 
     /// Assets unheard for long lose their account; the last ledger entry had it. Wall time alone is no proof: it may leap.

@@ -393,10 +393,7 @@ impl Core {
             return;
         }
         if self.pending.count == 0 {
-            let arrival = self.now;
-            self.pending.append(&Entry::Tick { arrival, ledger: false }, arrival.monotonic);
-            self.engine.tick(&arrival, &mut self.outputs);
-            self.emit_outputs();
+            self.record(Entry::Tick { arrival: self.now, ledger: false });
         }
         self.pending.everything = true;
     }

@@ -22,7 +22,7 @@ const RETRY: (u64, u64) = (50 * MS, 5 * SECOND);
 /// A wall clock before this was never set, whatever the configuration says (as in `fettle_agent::clock`).
 const OLDEST_WALL: i64 = 1_735_689_600_000_000;
 /// One commit in so many is followed by a recovery beside it.
-const WATCH: u64 = 24;
+const WATCH: u64 = 32;
 
 /// What the session hands over.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ pub(crate) struct Process {
     /// Confirmations that wait for a connection.
     pub(crate) unsent: BTreeMap<String, Vec<u8>>,
     pub(crate) inbox: BTreeMap<i32, i64>,
+    /// What Kafka's client last said of Kafka.
+    pub(crate) reachable: Option<bool>,
 }
 
 impl Process {
@@ -112,6 +114,7 @@ impl World {
             next_ticket: life << 32,
             unsent: BTreeMap::new(),
             inbox,
+            reachable: None,
         });
         self.later(20 * MS, Happening::Connect(life));
         self.later(50 * MS, Happening::Inbox(life));
@@ -121,6 +124,7 @@ impl World {
         // The configuration may have changed while the agent was away.
         let reload = Box::new(self.plan.generation(self.generation));
         self.step(Event::Reload(reload, self.plan.limits()))?;
+        self.step(Event::Reachable(false))?;
         self.commit_if_due();
         Ok(())
     }
@@ -214,7 +218,7 @@ impl World {
                 FromKafka::Failed { lane, sequence, .. } => Event::Failed(lane, sequence),
                 FromKafka::Command { partition, offset, payload } => Event::Command { partition, offset, payload },
                 FromKafka::Progress { partition, offset } => Event::Command { partition, offset, payload: Vec::new() },
-                FromKafka::Connected(_) => return Ok(true),
+                FromKafka::Connected(reachable) => Event::Reachable(reachable),
             };
             self.step(event)?;
             return Ok(true);
@@ -452,10 +456,10 @@ fn shown(event: &Event) -> (&'static str, u64) {
         Event::Tick => ("tick", 0),
         Event::Command { offset, .. } => ("command", *offset as u64),
         Event::Reload(..) => ("reload", 0),
-        Event::Reachable(..) => ("reachable", 0),
         Event::Delivered(lane, sequence) => ("delivered", place(lane, sequence)),
         Event::Failed(lane, sequence) => ("failed", place(lane, sequence)),
         Event::Refused(lane, sequence) => ("refused", place(lane, sequence)),
         Event::NotSent(lane) => ("not sent", index(*lane) as u64),
+        Event::Reachable(reachable) => ("reachable", u64::from(*reachable)),
     }
 }

@@ -123,12 +123,12 @@ impl Node {
         if held.at >= self.third {
             channels.push("vibration");
         }
-        // Four looks at each channel, a quarter of a second apart.
-        let readings = (0..4u64)
+        // Two looks at each channel, half a second apart.
+        let readings = (0..2u64)
             .flat_map(|look| (0..channels.len()).map(move |channel| (look, channel)))
             .map(|(look, channel)| {
-                let taken = held.at + look * 250 * MS;
-                (channel as u16, (look * 250 * MS) as i64, value(self.index, channel as u64, taken))
+                let taken = held.at + look * 500 * MS;
+                (channel as u16, (look * 500 * MS) as i64, value(self.index, channel as u64, taken))
             })
             .collect();
         let frame = Frame {

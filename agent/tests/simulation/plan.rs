@@ -21,11 +21,11 @@ pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) const EPOCH: i64 = 1_790_000_000_000_000;
 pub(crate) const SITE: &str = "plant";
 /// Nodes sample until here.
-pub(crate) const STOP: u64 = 420 * SECOND;
+pub(crate) const STOP: u64 = 360 * SECOND;
 /// Faults begin before this.
-const CALM: u64 = 330 * SECOND;
+const CALM: u64 = 290 * SECOND;
 /// Everything must be delivered by then.
-pub(crate) const END: u64 = 520 * SECOND;
+pub(crate) const END: u64 = 440 * SECOND;
 
 /// The assets with a node. The first four are registered and compared with the undisturbed run where nothing is lost.
 pub(crate) const NODES: [&str; 6] = ["pump-0", "pump-1", "pump-2", "pump-3", "stray-0", "old-0"];
@@ -134,7 +134,7 @@ impl Plan {
             commit_interval: random.between(100, 900) * MS,
             batch: random.between(4, 40) as usize,
             keep_bytes: if random.hit(30) { 40_000 } else { 1 << 30 },
-            outbox_bytes: if random.hit(15) { 60_000 } else { 1 << 26 },
+            outbox_bytes: if random.hit(15) { 8_000 } else { 1 << 26 },
             window: 0,
             latency: random.between(5, 300) * MS,
             duplicates: random.below(12),
@@ -208,7 +208,7 @@ impl Plan {
             window: micros(60),
             publish: micros(5),
             disorder: micros(2),
-            lateness: micros(150),
+            lateness: micros(120),
             idle: micros(30),
             off_delay: micros(10),
             baseline_slides: 30,

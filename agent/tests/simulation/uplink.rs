@@ -134,7 +134,11 @@ impl World {
     /// The inbox reads on.
     pub(crate) fn inbox(&mut self, life: u64) {
         let Some(process) = self.process.as_mut().filter(|p| p.life == life) else { return };
-        if !self.kafka.away {
+        let reachable = !self.kafka.away;
+        if process.reachable.replace(reachable) != Some(reachable) {
+            process.kafka.push_back(FromKafka::Connected(reachable));
+        }
+        if reachable {
             let next = process.inbox.entry(0).or_insert(0);
             while let Some(command) = self.kafka.commands.get(usize::try_from(*next).unwrap_or(0)) {
                 let (partition, offset) = (0, *next);

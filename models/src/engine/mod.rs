@@ -193,8 +193,14 @@ impl Engine {
         tally
     }
 
-    /// Time has passed: channels turn idle, assets unseen for long are retired. Costs what is due, not what is held.
+    /// Time has passed: [`Engine::expire`] and [`Engine::retire`].
     pub fn tick(&mut self, now: &Arrival, out: &mut Vec<Output>) {
+        self.expire(now, out);
+        self.retire(now);
+    }
+
+    /// Channels turn idle, each asset for itself (E2). Costs what is due, not what is held.
+    pub fn expire(&mut self, now: &Arrival, out: &mut Vec<Output>) {
         let mut due = BTreeMap::new();
         while let Some(&(deadline, slot)) = self.deadlines.first().filter(|d| d.0 <= now.monotonic) {
             self.deadlines.remove(&(deadline, slot));
@@ -209,7 +215,6 @@ impl Engine {
             asset.queued = next.is_some();
             self.deadlines.extend(next.map(|deadline| (deadline, slot)));
         }
-        self.retire(now);
     }
 
     /// Whether a tick could change anything soon: some channel speaks and may turn idle.
@@ -359,19 +364,23 @@ impl Engine {
         }
     }
 
-    /// Drops what was unseen for long. Wall time must be believable, and an asset with a channel that still speaks by
-    /// monotonic time is never retired: a wall clock that leaps does not empty the engine.
-    fn retire(&mut self, now: &Arrival) {
+    /// Drops what was unseen for long and names it. Wall time must be believable, and an asset with a channel that still
+    /// speaks by monotonic time is never retired: a wall clock that leaps does not empty the engine. Unlike everything
+    /// else this concerns assets and what they share at once: who replays a part of them must not repeat it.
+    pub fn retire(&mut self, now: &Arrival) -> Vec<Name> {
         if now.quality == ClockQuality::Unknown || !self.shared.retirement_due(now.wall, &self.rules.settings) {
-            return;
+            return Vec::new();
         }
         let before = now.wall - self.rules.settings.retire_after;
         let unseen = |slot: &usize| self.slots[*slot].as_ref().is_some_and(|a| !a.queued && a.seen() < before);
-        let gone: Vec<_> = self.names.iter().filter(|(_, slot)| unseen(slot)).map(|(name, _)| name.clone()).collect();
+        let mut gone: Vec<_> =
+            self.names.iter().filter(|(_, slot)| unseen(slot)).map(|(name, _)| name.clone()).collect();
         for name in &gone {
             self.drop_state(name);
         }
-        self.shared.retire(before, &gone);
+        let forgotten = self.shared.retire(before, &gone);
+        gone.extend(forgotten);
+        gone
     }
 }
 

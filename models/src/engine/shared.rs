@@ -164,14 +164,17 @@ impl Shared {
         due
     }
 
-    /// Counts dropped assets and forgets quarantined ones unseen since `before`.
-    pub(super) fn retire(&mut self, before: Micros, dropped: &[Name]) {
+    /// Counts dropped assets and forgets quarantined ones unseen since `before`, which it names.
+    pub(super) fn retire(&mut self, before: Micros, dropped: &[Name]) -> Vec<Name> {
         self.retired += dropped.len() as u64;
+        let unseen = self.quarantine.iter().filter(|(_, q)| q.seen < before).map(|(name, _)| name.clone());
+        let forgotten: Vec<_> = unseen.collect();
         self.quarantine.retain(|_, q| q.seen >= before);
         for name in dropped {
             if self.adopted.get(name).is_some_and(|a| !a.by_command) {
                 self.adopted.remove(name);
             }
         }
+        forgotten
     }
 }
