@@ -14,8 +14,9 @@
 //! Every such value is counted; more than [`SPIKE`] in a row of one channel are no outliers but the machine, and are
 //! learned as they are.
 //!
-//! The interim models also tell what no formula can: each predicts slides it has not seen, and the smoothed innovations'
-//! variance is compared with the computed one. A channel for which it is significantly larger gets that ratio as its
+//! The interim models also tell what no formula can. Each predicts slides it has not seen: the squares of its errors say
+//! whether the noise grows with an operating channel (`spread`), and, once it rests on half the baseline, the variance of
+//! the smoothed innovations is compared with the computed one. Both only where it has experience. A channel for which it is significantly larger gets that ratio as its
 //! `inflation`: it depends on its past in a way the regression does not hold.
 //!
 //! B1: the share learned grows by one slide with each slide on which every channel that takes part has a value; at least
@@ -25,10 +26,10 @@
 use fettle_wire::Micros;
 use serde::{Deserialize, Serialize};
 
-use crate::detect::feature::{Lags, Plan, Row};
+use crate::detect::feature::{LAGS, Lags, Plan, Row};
 use crate::detect::mewma::Mewma;
 use crate::detect::model::{Model, Regime};
-use crate::detect::moments::Moments;
+use crate::detect::moments::Gathered;
 use crate::detect::{DetectorParams, Layout};
 use crate::registry::Role;
 
@@ -43,7 +44,11 @@ const FIRST_FIT: u32 = 60;
 /// Time constants of the EWMA that must pass before its variance is that of its steady state.
 const SETTLING: f64 = 3.0;
 /// An interim model of less than this fraction (one in ..) of the baseline says nothing about the final one.
-const MATURE: u32 = 4;
+const MATURE: u32 = 2;
+/// Variance of a prediction over that of the noise up to which its error tells of the noise.
+const EXPERIENCED: f64 = 1.1;
+/// The same of smoothed innovations, up to which they tell whether the computed variance is right.
+const TRUSTED: f64 = 1.5;
 /// Standard errors by which smoothed innovations must be wider than computed for that to count.
 const SIGNIFICANT: f64 = 2.5;
 
@@ -58,7 +63,7 @@ pub(crate) struct Learner {
     seen: u32,
     /// Slides since the last that counted (B2).
     stalled: u32,
-    moments: Moments,
+    gathered: Gathered,
     regime: Regime,
     guard: Option<Guard>,
     /// For how many slides in a row each of the plan's monitored channels has been an outlier.
@@ -116,7 +121,7 @@ impl Learner {
             warm_up: WarmUp { values: vec![Vec::new(); n], ..WarmUp::default() },
             seen: 0,
             stalled: 0,
-            moments: Moments::new(0),
+            gathered: Gathered::new(0, 0),
             regime: Regime::default(),
             guard: None,
             streaks: Vec::new(),
@@ -137,6 +142,7 @@ impl Learner {
         let present = self.plan.monitored.iter().chain(&self.plan.operating).all(|c| x[*c].is_some());
         self.seen += u32::from(present);
         if !row.is_complete() {
+            self.gathered.echo.interrupt();
             self.stalled += 1;
             if self.stalled > params.baseline_slides {
                 *self = Self::with_roles(std::mem::take(&mut self.roles));
@@ -146,6 +152,8 @@ impl Learner {
         self.stalled = 0;
         if self.is_sane(lags, params, &mut row) {
             self.gather(params, &row);
+        } else {
+            self.gathered.echo.interrupt();
         }
     }
 
@@ -164,7 +172,7 @@ impl Learner {
         let (slides, mut values) = (warm.slides as usize, std::mem::take(&mut warm.values));
         self.plan = Plan::new(&self.roles, |i| values[i].len() * 2 >= slides);
         self.warm_up.spans = self.plan.monitored.iter().map(|c| Span::new(&mut values[*c])).collect();
-        self.moments = Moments::new(self.plan.dimension());
+        self.gathered = Gathered::new(self.plan.dimension(), self.plan.operating.len() + self.plan.monitored.len());
         self.next_fit = self.least_rows().max(FIRST_FIT);
         let monitored = self.plan.monitored.len();
         self.streaks = vec![0; monitored];
@@ -186,22 +194,35 @@ impl Learner {
         };
         let known = guard.model.regime.holds(&self.plan, row);
         let innovations = guard.model.innovations(row);
-        for (channel, u) in guard.model.channels.iter().zip(innovations) {
-            let near = OUTLIER * channel.variance.sqrt();
+        let deviations: Vec<f64> = guard.model.deviations(row).collect();
+        let mut is_experienced = true;
+        let mut spread = row.values[self.plan.now()].to_vec();
+        spread.resize(self.plan.operating.len() + self.plan.monitored.len(), 0.0);
+        for (i, (channel, u)) in guard.model.channels.iter().zip(innovations).enumerate() {
+            // Where the interim model has little experience its prediction errs by more than the noise.
+            let wider = 1.0 + guard.model.leverage(i, &deviations);
+            let near = OUTLIER * (channel.variance * channel.spread(&guard.model.means, row) * wider).sqrt();
             let bound = if known { near } else { near.max(self.warm_up.spans[channel.position].wild()) };
-            if !outlier(&mut self.streaks[channel.position], u.abs() > bound) {
+            let is_outlier = outlier(&mut self.streaks[channel.position], u.abs() > bound);
+            let kept = if is_outlier { bound.copysign(u) } else { u };
+            is_experienced &= wider < EXPERIENCED;
+            spread[self.plan.operating.len() + channel.position] = u.abs().min(near).powi(2) / wider;
+            if !is_outlier {
                 continue;
             }
             self.winsorised += 1;
             if known {
                 let target = &mut row.values[self.plan.target(channel.position)];
-                *target -= u - bound.copysign(u);
+                *target -= u - kept;
                 lags.replace(channel.channel, *target);
             } else {
                 lags.forget(channel.channel);
             }
         }
         if known {
+            if is_experienced {
+                self.gathered.spread.add(&spread);
+            }
             guard.validate(&mut self.validation, params.lambda, row);
         } else {
             guard.unsettle();
@@ -211,18 +232,19 @@ impl Learner {
 
     fn gather(&mut self, params: &DetectorParams, row: &Row) {
         self.regime.learn(&self.plan, row);
-        self.moments.add(&row.values);
-        if self.moments.count >= self.next_fit {
-            self.next_fit = self.moments.count + self.moments.count / 2;
+        self.gathered.moments.add(&row.values);
+        self.gathered.echo.add(&row.values[..self.plan.shapes().end]);
+        if self.gathered.moments.count >= self.next_fit {
+            self.next_fit = self.gathered.moments.count + self.gathered.moments.count / 2;
             let is_mature = self.seen > params.baseline_slides / MATURE;
-            let model = Model::fit(&self.plan, &self.regime, &self.moments);
+            let model = Model::fit(&self.plan, &self.regime, &self.gathered);
             self.guard = model.map(|model| Guard::new(model, is_mature));
         }
     }
 
-    /// Rows without which nothing may be fitted: three per coefficient that is always there, and per channel.
+    /// Rows without which nothing may be fitted: three per coefficient of a channel, and one per channel.
     fn least_rows(&self) -> u32 {
-        (3 * (2 + 2 * self.plan.operating.len()) + self.plan.monitored.len()) as u32
+        (3 * (1 + self.plan.shapes().end + LAGS) + self.plan.monitored.len()) as u32
     }
 
     /// Share learned, 0..1.
@@ -233,7 +255,7 @@ impl Learner {
     pub(crate) fn is_complete(&self, params: &DetectorParams) -> bool {
         self.warm_up.over
             && self.seen >= params.baseline_slides
-            && self.moments.count >= self.least_rows().max(params.baseline_slides / 2)
+            && self.gathered.moments.count >= self.least_rows().max(params.baseline_slides / 2)
     }
 
     pub(crate) fn winsorised(&self) -> u64 {
@@ -242,7 +264,7 @@ impl Learner {
 
     /// The model of all that was gathered; `None` if no monitored channel varies.
     pub(crate) fn freeze(&self, params: &DetectorParams) -> Option<Model> {
-        let mut model = Model::fit(&self.plan, &self.regime, &self.moments)?;
+        let mut model = Model::fit(&self.plan, &self.regime, &self.gathered)?;
         for channel in &mut model.channels {
             channel.inflation = self.validation.inflation(channel.position, params.lambda);
         }
@@ -291,9 +313,12 @@ impl Guard {
         if f64::from(self.age) * lambda < SETTLING || !self.is_mature {
             return;
         }
-        for (channel, square) in self.model.channels.iter().zip(self.mewma.squares(&self.model, lambda)) {
-            validation.sums[channel.position] += square;
-            validation.counts[channel.position] += 1;
+        let squares = self.mewma.squares(&self.model, lambda, row);
+        for (channel, (square, wider)) in self.model.channels.iter().zip(squares) {
+            if wider < TRUSTED {
+                validation.sums[channel.position] += square;
+                validation.counts[channel.position] += 1;
+            }
         }
     }
 }

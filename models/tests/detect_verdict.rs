@@ -68,7 +68,7 @@ fn shares_sum_to_one_and_the_p_value_falls_below_its_threshold_exactly_when_the_
     let (mut normal, mut abnormal) = (0, 0);
     for i in 0..2000 {
         let mut x = machine.next();
-        x[TEMPERATURE] += if i > 1000 { 0.002 * f64::from(i - 1000) } else { 0.0 };
+        x[TEMPERATURE] += if i > 1000 { 0.01 * f64::from(i - 1000) } else { 0.0 };
         let a = rig.step(x);
         let (score, threshold, p) = (a.score.unwrap(), a.threshold.unwrap(), a.p_value.unwrap());
         assert_eq!(score > threshold, p < tail::chi_squared_survival(threshold, 3));

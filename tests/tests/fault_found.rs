@@ -18,13 +18,14 @@ fn a_growing_fault_is_found_before_the_machine_fails() {
     if !require(&plant::TOOLS) {
         return;
     }
+    // A day of baseline holds every shift, at whatever hour this runs.
     let mut options = PlantOptions::new("fault-found");
     options.sim = "seed = 5\nmachines = 12\ninterval = \"10s\"\nframe_readings = 10\n\
-                   start = \"now-14h\"\nspan = \"12h\"\nspeed = 900.0\nwait = true"
+                   start = \"now-38h\"\nspan = \"36h\"\nspeed = 1800.0\nwait = true"
         .to_owned();
     options.sim_tables =
-        "[fault]\nshare = 0.5\nonset = \"5h\"\ntime_to_failure = \"6h\"\ngrowth = \"exponential\"".to_owned();
-    options.engine = "idle = \"10min\"\nlateness = \"30min\"\nbaseline_slides = 240".to_owned();
+        "[fault]\nshare = 0.5\nonset = \"27h\"\ntime_to_failure = \"6h\"\ngrowth = \"exponential\"".to_owned();
+    options.engine = "idle = \"10min\"\nlateness = \"30min\"\nbaseline_slides = 1440".to_owned();
     let mut plant = Plant::start(&options);
     plant.start_sim();
     let sim = plant.await_sim(Duration::from_secs(240));

@@ -17,8 +17,6 @@ const ASSETS: u64 = 100;
 const BEGIN: Micros = 1_767_225_600_000_000;
 /// One alarm per asset and month, so that a seed has about a hundred and the band is narrow.
 const ASKED: f64 = 1.0;
-/// The most false alarms, as a multiple of what was asked for, that the simulated plant may get in a seed.
-const WORST: f64 = 2.2;
 /// Samples in one frame: half an hour.
 const FRAME: usize = 30;
 
@@ -110,7 +108,7 @@ fn band(mean: f64) -> (u64, u64) {
 }
 
 #[test]
-fn a_healthy_fleet_alarms_about_as_often_as_was_asked_for() {
+fn a_healthy_fleet_alarms_as_often_as_was_asked_for() {
     let long = std::env::var("FETTLE_TESTBED_LONG").is_ok_and(|v| v == "1");
     let settings = Settings { false_alarms_per_asset_month: ASKED, ..Settings::default() };
     let learned = Micros::from(settings.baseline_slides) * settings.slide;
@@ -121,9 +119,7 @@ fn a_healthy_fleet_alarms_about_as_often_as_was_asked_for() {
         let inside = if (low..=high).contains(&anomalies) { "inside" } else { "OUTSIDE" };
         println!("seed {seed}: {anomalies} alarms, {expected:.1} asked for: {inside} the 99 % band {low}..={high}");
         assert_eq!(others, 0, "limit alarms of a healthy fleet");
-        // The aim is the band; docs/benchmarks.md says how far from it the detector is on this plant. This holds it there.
-        let rate = anomalies as f64 / expected;
-        assert!((0.5..=WORST).contains(&rate), "{rate:.2} times the rate asked for");
+        assert_eq!(inside, "inside");
     }
 }
 

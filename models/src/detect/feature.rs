@@ -1,12 +1,14 @@
-//! The row of regressors of one slide: operating channels now, one slide before, smoothed and squared; each monitored
-//! channel's own last two values; and what is to be explained, the monitored channels now.
+//! The row of regressors of one slide: operating channels now, one slide before, smoothed, multiplied and cubed; each
+//! monitored channel's own last values; and what is to be explained, the monitored channels now.
 //!
 //! Place in the flow: the first step of detection, the same while learning and afterwards. The row holds more than a
 //! model uses: which regressors earn their place is decided when the baseline is fitted. Smoothed operating channels
-//! (time constants of 8 and 32 slides) stand for heat that is stored in a machine; squares and products for laws such
-//! as flow times pressure.
+//! (time constants of 8 and 32 slides) stand for heat that is stored in a machine; squares, products
+//! and cubes for laws such as flow times pressure, and for curves as far as a machine's range goes: what is left of a
+//! curve is a lasting shift in some regime, which a chart that gathers small shifts takes for a fault.
 //!
-//! F1: what is not known is NaN in a row, never a guess; rows are not stored.
+//! F1: what is not known is NaN in a row, never a guess; but where only the older part of a channel's past is unknown, the
+//! next younger value stands in, or one missing slide would cost a verdict for eight. Rows are not stored.
 //! F2: across a gap in slides there is no lag; across more than [`LONG_GAP`] slides the smoothed channels start anew.
 
 use fettle_wire::Micros;
@@ -16,8 +18,10 @@ use crate::registry::Role;
 
 /// Weight of the newest value in each smoothed copy of an operating channel.
 const SMOOTHINGS: [f64; 2] = [1.0 / 8.0, 1.0 / 32.0];
-/// How many of its own last values are offered to explain a monitored channel.
-const LAGS: usize = 2;
+/// How many of its own last values explain a monitored channel. A slow channel with a noisy sensor has a longer memory
+/// than its physics: with two of them its smoothed innovations have half the variance they should, and the channel
+/// hardly alarms.
+pub(crate) const LAGS: usize = 8;
 /// After a gap of more slides than this, a machine's stored heat is unknown.
 const LONG_GAP: i64 = 8;
 /// With more operating channels than this, only squares and no products of two are offered.
@@ -39,7 +43,7 @@ impl Plan {
 
     fn products(&self) -> usize {
         let n = self.operating.len();
-        if n <= MAX_PRODUCT_CHANNELS { n * (n + 1) / 2 } else { n }
+        n + if n <= MAX_PRODUCT_CHANNELS { n * (n + 1) / 2 } else { n }
     }
 
     /// Regressors in a row, which come before the targets.
@@ -57,18 +61,13 @@ impl Plan {
         0..self.operating.len()
     }
 
-    /// Operating channels one slide before.
-    pub(crate) fn before(&self) -> std::ops::Range<usize> {
-        self.operating.len()..2 * self.operating.len()
-    }
-
-    /// Smoothed, squared and multiplied operating channels.
+    /// Smoothed, multiplied and cubed operating channels; what comes before is operating channels now and one slide before.
     pub(crate) fn shapes(&self) -> std::ops::Range<usize> {
         let n = self.operating.len();
         2 * n..(2 + SMOOTHINGS.len()) * n + self.products()
     }
 
-    /// The value of the monitored channel at `position` of the plan, `age` (1 or 2) slides before.
+    /// The value of the monitored channel at `position` of the plan, `age` (1 to [`LAGS`]) slides before.
     pub(crate) fn lag(&self, position: usize, age: usize) -> usize {
         self.shapes().end + self.monitored.len() * (age - 1) + position
     }
@@ -98,7 +97,7 @@ impl Row {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lags {
     previous_end: Option<Micros>,
-    /// Values one and two slides before.
+    /// Values one slide before, two, ..
     own: [Vec<Option<f64>>; LAGS],
     /// Smoothed copies; of operating channels only.
     smooth: Vec<Option<[f64; SMOOTHINGS.len()]>>,
@@ -109,7 +108,12 @@ pub(crate) struct Lags {
 impl Lags {
     /// For an asset with `n` channels.
     pub(crate) fn new(n: usize) -> Self {
-        Self { previous_end: None, own: [vec![None; n], vec![None; n]], smooth: vec![None; n], centre: vec![None; n] }
+        Self {
+            previous_end: None,
+            own: std::array::from_fn(|_| vec![None; n]),
+            smooth: vec![None; n],
+            centre: vec![None; n],
+        }
     }
 
     /// Makes the row of the slide that ends at `end` and remembers its values for the next.
@@ -117,10 +121,9 @@ impl Lags {
         self.meet_gap(end, slide);
         self.smoothen(plan, x);
         let row = self.row(plan, x);
-        let [one, two] = &mut self.own;
-        std::mem::swap(one, two);
-        one.clear();
-        one.extend_from_slice(x);
+        self.own.rotate_right(1);
+        self.own[0].clear();
+        self.own[0].extend_from_slice(x);
         self.previous_end = Some(end);
         row
     }
@@ -169,8 +172,11 @@ impl Lags {
             let all = if plan.operating.len() <= MAX_PRODUCT_CHANNELS { 0..i + 1 } else { i..i + 1 };
             values.extend(plan.operating[all].iter().map(|b| centred(*a) * centred(*b)));
         }
+        values.extend(plan.operating.iter().map(|c| centred(*c).powi(3)));
+        let mut past: Vec<Option<f64>> = vec![None; x.len()];
         for lag in &self.own {
-            values.extend(plan.monitored.iter().map(|c| known(lag[*c])));
+            past.iter_mut().zip(lag).for_each(|(younger, older)| *younger = older.or(*younger));
+            values.extend(plan.monitored.iter().map(|c| known(past[*c])));
         }
         values.extend(plan.monitored.iter().map(|c| known(x[*c])));
         Row { values, operating_known }
@@ -199,9 +205,10 @@ mod tests {
         assert_eq!(row.values.len(), plan.dimension());
         assert!(row.is_complete() && row.operating_known);
         assert_eq!(row.values[plan.now()], [4.0, 400.0]);
-        assert_eq!(row.values[plan.before()], [2.0, 200.0]);
+        assert_eq!(row.values[2..4], [2.0, 200.0]);
         let shapes = &row.values[plan.shapes()];
-        assert_eq!(shapes[4..], [9.0, 3.0 * 300.0, 90_000.0], "squares and product about the first value");
+        assert_eq!(shapes[4..7], [9.0, 3.0 * 300.0, 90_000.0], "squares and product about the first value");
+        assert_eq!(shapes[7..], [27.0, 2.7e7], "cubes about the first value");
         let smooth = 1.0 + (1.0f64 / 8.0) * 1.0;
         assert_eq!(shapes[0], smooth + (4.0 - smooth) / 8.0);
         assert_eq!([row.values[plan.lag(0, 1)], row.values[plan.lag(1, 1)]], [20.0, 2000.0]);
@@ -214,11 +221,11 @@ mod tests {
         let (mut lags, plan) = (Lags::new(4), Plan::new(&ROLES, |_| true));
         lags.advance(&plan, 0, SLIDE, &values([1.0, 10.0, 100.0, 1000.0]));
         let row = lags.advance(&plan, 120, SLIDE, &values([2.0, 20.0, 200.0, 2000.0]));
-        assert!(row.values[plan.lag(0, 1)].is_nan() && row.values[plan.before()][0].is_nan());
+        assert!(row.values[plan.lag(0, 1)].is_nan() && row.values[2].is_nan());
         assert!(!row.values[plan.shapes()][0].is_nan(), "stored heat survives a short gap");
         let row = lags.advance(&plan, 180, SLIDE, &values([2.0, 20.0, 200.0, 2000.0]));
         assert_eq!(row.values[plan.lag(0, 1)], 20.0);
-        assert!(row.values[plan.lag(0, 2)].is_nan());
+        assert_eq!(row.values[plan.lag(0, 2)], 20.0, "the younger value stands in");
     }
 
     #[test]

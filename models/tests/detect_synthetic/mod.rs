@@ -26,9 +26,11 @@ pub struct Kind {
     pub sensor_noise: f64,
     /// Temperature noise that does not pass through the machine's heat capacity, but has memory of its own.
     pub foreign_heat: bool,
+    /// Current noise that grows with the square of the load, and a current that is no polynomial of it.
+    pub load_noise: bool,
 }
 
-pub const IDEAL: Kind = Kind { tails: Tails::Gaussian, sensor_noise: 0.0, foreign_heat: false };
+pub const IDEAL: Kind = Kind { tails: Tails::Gaussian, sensor_noise: 0.0, foreign_heat: false, load_noise: false };
 
 pub struct Machine {
     rng: ChaCha8Rng,
@@ -114,7 +116,12 @@ impl Machine {
             self.noise[i] = memory * self.noise[i] + shock;
         }
         let sensor: [f64; 3] = std::array::from_fn(|_| self.kind.sensor_noise * normal(&mut self.rng));
-        let current = 5.0 + 20.0 * load + 0.2 * (self.noise[0] + sensor[0]);
+        let (idle, rough) = if self.kind.load_noise {
+            (8.0f64.hypot(20.0 * load), (load / 0.6).powi(2))
+        } else {
+            (5.0 + 20.0 * load, 1.0)
+        };
+        let current = idle + 0.2 * (rough * self.noise[0] + sensor[0]);
         let inner = if self.kind.foreign_heat { 0.0 } else { 0.1 * self.shock() };
         self.heat += (310.0 + 40.0 * load - self.heat) / 20.0 + inner;
         let outer = if self.kind.foreign_heat { 0.2 * self.noise[1] } else { 0.0 };
