@@ -13,8 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use fettle_wire::time::Rfc3339;
 use tracing::callsite::Identifier;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::format::{Format, JsonFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -47,8 +46,8 @@ pub enum LogError {
     Filter {
         /// As typed.
         filter: String,
-        /// What is wrong with it.
-        source: ParseError,
+        /// What is wrong with it, unless a name or a level is simply absent.
+        source: Option<ParseError>,
     },
     /// A log was started before.
     #[error("the log was started twice")]
@@ -57,8 +56,7 @@ pub enum LogError {
 
 /// Starts the log of this process.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), LogError> {
-    let parsed =
-        EnvFilter::builder().parse(filter).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
+    let parsed = parse(filter).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour);
     let registry = tracing_subscriber::registry().with(parsed);
@@ -74,6 +72,16 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LogError> {
             .try_init(),
     }
     .map_err(LogError::Twice)
+}
+
+/// Levels, for everything or for one module: `Targets`, because the filter that also knows spans brings a whole engine of
+/// regular expressions with it. An absent name or level it would read as "errors only", silently.
+fn parse(filter: &str) -> Result<Targets, Option<ParseError>> {
+    let directives: Vec<_> = filter.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    if directives.iter().any(|directive| directive.starts_with('=') || directive.ends_with('=')) {
+        return Err(None);
+    }
+    directives.join(",").parse().map_err(Some)
 }
 
 /// RFC 3339 in UTC, from the agent's own clock.
@@ -245,6 +253,19 @@ mod tests {
         suppressed_json(&mut Writer::new(&mut text), 7, "src/a.rs", 12).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((json["count"].as_u64(), json["place"].as_str()), (Some(7), Some("src/a.rs:12")));
+    }
+
+    #[test]
+    fn a_filter_names_a_level_for_all_or_for_one_module() {
+        let level = |filter: &str, target: &str| {
+            let targets = parse(filter).unwrap();
+            [tracing::Level::ERROR, tracing::Level::INFO, tracing::Level::DEBUG]
+                .map(|level| targets.would_enable(target, &level))
+        };
+        assert_eq!(level("info", "fettle_agent"), [true, true, false]);
+        assert_eq!(level("warn, fettle_agent::uplink=debug,", "fettle_agent::uplink::producer"), [true, true, true]);
+        assert_eq!(level("warn, fettle_agent::uplink=debug,", "fettle_agent::core"), [true, false, false]);
+        assert!(parse("info,fettle_agent=").is_err() && parse("info,a=b").is_err());
     }
 
     #[test]

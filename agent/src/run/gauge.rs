@@ -1,4 +1,5 @@
-//! What the daemon counts about itself, and the report it publishes once a second.
+//! What the daemon counts about itself, and the report it publishes: once a second, and where there are so many assets
+//! that a report takes long, so much more seldom that reports take no more than one part in [`SHARE`] of the core's time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use crate::journal::store::Store;
 use crate::status::report::{AssetStatus, LaneStatus, Phase, Quarantined, Report, Spread};
 use crate::uplink::FromKafka;
 
-/// Microseconds between reports.
+/// The least microseconds between reports.
 const REFRESH: u64 = 1_000_000;
+/// A report that took so long to make is followed by a pause so many times as long.
+const SHARE: u64 = 50;
 /// Commit durations remembered for the quantiles.
 const REMEMBERED: usize = 4096;
 /// Microseconds over which the store's growth is measured.
@@ -29,7 +32,8 @@ pub(super) struct Gauge {
     report: Report,
     sender: watch::Sender<Arc<Report>>,
     started: Option<u64>,
-    refreshed: u64,
+    /// When the next report is due.
+    due: u64,
     ticked: u64,
     commits: Vec<f64>,
     next_commit: usize,
@@ -45,16 +49,7 @@ impl Gauge {
         report.kafka.brokers.clone_from(&config.kafka.brokers);
         report.outbox_max_bytes = config.outbox.max_bytes;
         let (sender, _) = watch::channel(Arc::new(report.clone()));
-        Self {
-            report,
-            sender,
-            started: None,
-            refreshed: 0,
-            ticked: 0,
-            commits: Vec::new(),
-            next_commit: 0,
-            growth: None,
-        }
+        Self { report, sender, started: None, due: 0, ticked: 0, commits: Vec::new(), next_commit: 0, growth: None }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Report>> {
@@ -153,14 +148,13 @@ impl Gauge {
         self.report.journal.last_commit = Some(wall);
     }
 
-    /// Publishes a report if the last one is a second old; tells then how full the store is, 0..1.
+    /// Publishes a report if one is due; tells then how full the store is, 0..1.
     pub(super) fn refresh(&mut self, core: &Core, store: &Lmdb, clock: &Clock, at_once: bool) -> f64 {
         let now = clock.monotonic();
         let started = *self.started.get_or_insert(now);
-        if !at_once && now.saturating_sub(self.refreshed) < REFRESH {
+        if !at_once && now < self.due {
             return 0.0;
         }
-        self.refreshed = now;
         let arrival = clock.now();
         self.report.at = arrival.wall;
         self.report.clock = arrival.quality;
@@ -170,6 +164,7 @@ impl Gauge {
         self.outbox(core, now);
         self.accounts(core);
         self.publish();
+        self.due = now.saturating_add(pause(clock.monotonic().saturating_sub(now)));
         self.report.journal.store_bytes as f64 / (self.report.journal.store_max_bytes as f64).max(1.0)
     }
 
@@ -248,10 +243,26 @@ impl Gauge {
     }
 }
 
+/// Microseconds from one report to the next, if it took `took`.
+fn pause(took: u64) -> u64 {
+    REFRESH.max(took.saturating_mul(SHARE))
+}
+
 /// Quantiles of what is remembered; count, sum and maximum as they are.
 fn quantiles(remembered: &[f64], spread: &Spread) -> Spread {
     let mut sorted = remembered.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |q: f64| sorted.get(((sorted.len() as f64 * q) as usize).min(sorted.len().saturating_sub(1))).copied();
     Spread { p50: at(0.5).unwrap_or(0.0), p99: at(0.99).unwrap_or(0.0), ..spread.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_come_each_second_and_never_take_more_than_their_share() {
+        assert_eq!([pause(0), pause(20_000), pause(30_000)], [REFRESH, REFRESH, 1_500_000]);
+        assert_eq!(pause(u64::MAX), u64::MAX);
+    }
 }

@@ -7,7 +7,8 @@ pub mod letters;
 pub mod report;
 pub mod table;
 
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use report::Report;
@@ -26,7 +27,7 @@ pub enum StatusError {
         /// Where it was sought.
         address: SocketAddr,
         /// What the connection said.
-        source: ureq::Error,
+        source: io::Error,
     },
     /// Somebody answers, but not with a report.
     #[error("what answers on {address} is not a fettle-agent of this version")]
@@ -40,12 +41,27 @@ pub enum StatusError {
 
 /// Gets the report of the agent that serves on `address`.
 pub fn fetch(address: SocketAddr) -> Result<Report, StatusError> {
-    let unreachable = |source| StatusError::Unreachable { address, source };
-    // A proxy from the environment must not come between two processes of one machine.
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None).build().into();
-    let mut response = agent.get(format!("http://{address}/status")).call().map_err(unreachable)?;
-    let text = response.body_mut().with_config().limit(MAX_REPORT).read_to_string().map_err(unreachable)?;
-    serde_json::from_str(&text).map_err(|source| StatusError::NotAReport { address, source })
+    let answer = get(address).map_err(|source| StatusError::Unreachable { address, source })?;
+    serde_json::from_slice(body(&answer)).map_err(|source| StatusError::NotAReport { address, source })
+}
+
+/// One request to our own server, as HTTP/1.0: the answer comes whole and the connection then ends. A client library
+/// would be more code than the rest of this command.
+fn get(address: SocketAddr) -> io::Result<Vec<u8>> {
+    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    connection.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    connection.take(MAX_REPORT).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// What follows the head; nothing where there is no head or it does not say that all went well.
+fn body(answer: &[u8]) -> &[u8] {
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n");
+    let fine = answer.starts_with(b"HTTP/1.") && answer.get(8..12) == Some(b" 200".as_slice());
+    end.filter(|_| fine).map_or(&[], |end| &answer[end + 4..])
 }
 
 #[cfg(test)]
@@ -55,7 +71,16 @@ pub(crate) mod tests {
     use fettle_wire::time::{DAY, HOUR, SECOND};
     use fettle_wire::{ClockQuality, Lane, Name, Tally};
 
+    use super::body;
     use super::report::*;
+
+    #[test]
+    fn only_what_follows_a_good_head_is_a_report() {
+        assert_eq!(body(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}"), b"{}");
+        for bad in ["HTTP/1.0 404 Not Found\r\n\r\n{}", "HTTP/1.0 200 OK\r\n", "220 smtp ready\r\n\r\n", ""] {
+            assert!(body(bad.as_bytes()).is_empty(), "{bad}");
+        }
+    }
 
     /// A report with something in every field.
     pub(crate) fn example() -> Report {

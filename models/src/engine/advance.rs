@@ -1,15 +1,17 @@
 //! Evaluation: the walk over the slides that the frontier has passed.
 //!
-//! Two stages. The committed detector has seen closed slides only. After it hangs the tail: one clone of the detector
-//! per evaluated slide that is not closed yet. A late reading cuts the tail at its slide, and the walk goes on from
-//! there; so what becomes final is computed from all readings in the order of event time (E3). A slide without readings
-//! is not visited, so the walk costs what there is, not how far it is (a gap of decades is one step).
+//! Two stages. The committed detector has seen closed slides only; a second one, ahead of it, has also seen the evaluated
+//! slides that are not closed yet. Each slide thus costs two steps of a detector and no copy of one. A late reading into
+//! an evaluated slide throws the one ahead away: it is made again from the committed one and the open slides up to there,
+//! and the walk goes on; so what becomes final is computed from all readings in the order of event time (E3). A slide
+//! without readings is not visited, so the walk costs what there is, not how far it is (a gap of decades is one step).
 
 use fettle_wire::{Micros, Verdict};
 
-use super::asset::{Asset, Evaluated};
+use super::asset::{Ahead, Asset};
 use super::{Output, Rules};
 use crate::assess::Assessment;
+use crate::detect::Detector;
 use crate::window::frontier;
 
 /// The first multiple of `step` at or after `time`.
@@ -29,10 +31,11 @@ impl Asset {
             return;
         }
         let revising = self.dirty.take();
-        if let Some(dirty) = revising {
-            while self.tail.back().is_some_and(|e| e.end >= dirty) {
-                self.tail.pop_back();
-            }
+        if let Some(dirty) = revising
+            && self.ahead.as_ref().is_some_and(|ahead| ahead.end >= dirty)
+        {
+            self.ahead = None;
+            self.catch_up(rules, dirty);
         }
         let walk = Walk { close, revising: revising.is_some() };
         while let Some(start) = self.next_start().filter(|start| start + slide <= evaluate) {
@@ -44,7 +47,7 @@ impl Asset {
                 self.publish(rules, &walk, period, out);
             }
         }
-        self.commit(close);
+        self.commit(rules, close);
         for channel in &mut self.channels {
             channel.queue.close(&rules.grid, close);
         }
@@ -57,27 +60,56 @@ impl Asset {
 
     /// The last evaluation: (end of its slide, what was found).
     pub(super) fn head(&self) -> Option<(Micros, &Assessment)> {
-        let provisional = self.tail.back().map(|e| (e.end, &e.assessment));
+        let provisional = self.ahead.as_ref().map(|ahead| (ahead.end, &ahead.assessment));
         provisional.or_else(|| self.committed.as_ref().map(|c| (c.0, &c.1)))
+    }
+
+    /// The detector that has seen most.
+    pub(super) fn latest(&self) -> &Detector {
+        self.ahead.as_ref().and_then(|ahead| ahead.detector.as_deref()).unwrap_or(&self.detector)
+    }
+
+    /// The start of the first slide with readings after the evaluation of the slide that ends at `end`.
+    fn start_after(&self, end: Option<Micros>) -> Option<Micros> {
+        let from = end.map_or(self.closed, |end| end.max(self.closed));
+        self.channels.iter().filter_map(|c| c.queue.next_start(from)).min()
     }
 
     /// The start of the first slide with readings after the last evaluation.
     fn next_start(&self) -> Option<Micros> {
-        let from = self.tail.back().map_or(self.closed, |e| e.end.max(self.closed));
-        self.channels.iter().filter_map(|c| c.queue.next_start(from)).min()
+        self.start_after(self.head().map(|head| head.0))
     }
 
-    /// One step of the detector over the slide that ends at `end`, appended to the tail.
-    fn step(&mut self, rules: &Rules, end: Micros) {
+    /// Gathers what a detector is shown of the slide that ends at `end`.
+    fn gather(&mut self, rules: &Rules, end: Micros) {
         let start = end - rules.grid.slide;
-        let mut means = core::mem::take(&mut self.scratch);
-        means.clear();
-        means.extend(self.channels.iter_mut().map(|c| c.queue.slide(&rules.grid, start).map(|s| s.mean)));
-        let mut detector = self.tail.back().map_or(&self.detector, |e| &e.detector).clone();
-        let assessment = detector.step(end, &self.layout, &rules.detector, &means);
-        self.scratch = means;
+        self.scratch.clear();
+        self.scratch.extend(self.channels.iter_mut().map(|c| c.queue.slide(&rules.grid, start).map(|s| s.mean)));
+    }
+
+    /// Goes ahead by the slide that ends at `end`, the first after the last evaluation.
+    fn step_ahead(&mut self, rules: &Rules, end: Micros) {
+        let mut detector = self.detector_ahead(rules);
+        self.gather(rules, end);
+        let assessment = detector.step(end, &self.layout, &rules.detector, &self.scratch);
         self.evaluations += 1;
-        self.tail.push_back(Evaluated { end, detector, assessment });
+        self.ahead = Some(Ahead { end, assessment, detector: Some(detector) });
+    }
+
+    /// The detector ahead, taken out, or one made for that place.
+    fn detector_ahead(&mut self, rules: &Rules) -> Box<Detector> {
+        let Some(ahead) = &mut self.ahead else { return Box::new(self.detector.clone()) };
+        if let Some(detector) = ahead.detector.take() {
+            return detector;
+        }
+        let (reached, mut end) = (ahead.end, self.committed.as_ref().map(|c| c.0));
+        let mut detector = Box::new(self.detector.clone());
+        while let Some(next) = self.start_after(end).map(|s| s + rules.grid.slide).filter(|next| *next <= reached) {
+            self.gather(rules, next);
+            detector.step(next, &self.layout, &rules.detector, &self.scratch);
+            end = Some(next);
+        }
+        detector
     }
 
     fn visit(&mut self, rules: &Rules, walk: &Walk, end: Micros, out: &mut Vec<Output>) {
@@ -88,7 +120,10 @@ impl Asset {
                 self.publish(rules, walk, period, out);
             }
         }
-        self.step(rules, end);
+        if end > walk.close {
+            self.settle(rules, walk.close);
+        }
+        self.step_ahead(rules, end);
         if end > self.alarmed {
             self.alarmed = end;
             self.judge(rules, end, out);
@@ -98,10 +133,6 @@ impl Asset {
         let on_grid = end.rem_euclid(rules.settings.publish) == 0;
         if on_grid || changed || self.published.iter().any(|p| p.end == end) {
             self.publish(rules, walk, end, out);
-        }
-        // Only after the next one hangs on: the walk goes on from the tail's end.
-        while self.tail.len() > 1 && self.tail.front().is_some_and(|e| e.end <= walk.close) {
-            self.commit_front();
         }
     }
 
@@ -117,29 +148,51 @@ impl Asset {
         self.emit(rules, end, place, out);
     }
 
-    /// Makes evaluations of closed slides final.
-    fn commit(&mut self, close: Micros) {
-        while self.tail.front().is_some_and(|e| e.end <= close) {
-            self.commit_front();
+    /// Makes evaluations of closed slides final: those that end at or before `close`.
+    fn commit(&mut self, rules: &Rules, close: Micros) {
+        self.settle(rules, close);
+        if self.ahead.is_none() {
+            return;
+        }
+        let was_frozen = self.detector.is_frozen();
+        let next = |asset: &Self| asset.start_after(asset.committed.as_ref().map(|c| c.0));
+        while let Some(end) = next(self).map(|start| start + rules.grid.slide).filter(|end| *end <= close) {
+            self.gather(rules, end);
+            let assessment = self.detector.step(end, &self.layout, &rules.detector, &self.scratch);
+            self.committed = Some((end, assessment));
+        }
+        if was_frozen {
+            return;
+        }
+        // While it learns, the detector ahead is not worth its room. When both have frozen the same baseline, one made
+        // again from the committed one shares it.
+        if let Some(ahead) = &mut self.ahead {
+            ahead.detector = None;
+        }
+        if self.detector.is_frozen() {
+            let detector = self.detector_ahead(rules);
+            if let Some(ahead) = &mut self.ahead {
+                ahead.detector = Some(detector);
+            }
         }
     }
 
-    fn commit_front(&mut self) {
-        if let Some(first) = self.tail.pop_front() {
-            self.detector = first.detector;
-            self.committed = Some((first.end, first.assessment));
+    /// If the last provisional evaluation is of a slide that ends at or before `close`, it is final.
+    fn settle(&mut self, rules: &Rules, close: Micros) {
+        if self.ahead.as_ref().is_some_and(|ahead| ahead.end <= close) {
+            let detector = self.detector_ahead(rules);
+            self.committed = self.ahead.take().map(|ahead| (ahead.end, ahead.assessment));
+            self.detector = *detector;
         }
     }
 
-    /// Evaluates again, without a word, what had been evaluated when the state was saved. What a late reading has
-    /// changed since is left to the next walk.
-    pub(super) fn rebuild_tail(&mut self, rules: &Rules) {
+    /// Evaluates again, without a word, the slides that had been evaluated and end before `before`.
+    pub(super) fn catch_up(&mut self, rules: &Rules, before: Micros) {
         let slide = rules.grid.slide;
-        let before = self.dirty.unwrap_or(Micros::MAX);
+        let before = before.min(self.dirty.unwrap_or(Micros::MAX));
         while let Some(start) = self.next_start().filter(|s| s + slide <= self.evaluated && s + slide < before) {
-            self.step(rules, start + slide);
+            self.step_ahead(rules, start + slide);
         }
-        self.evaluations = 0;
     }
 }
 

@@ -6,8 +6,9 @@
 //! A1: `channels` and the layout describe the same channels in the same order, that of their names.
 //! A2: `closed <= evaluated`; every slide that ends at or before `closed` is final, every one that ends at or before
 //! `evaluated` and has readings has been evaluated.
-//! A3: `tail` holds the evaluations of slides that end in `(closed, evaluated]`, ascending, each with the detector as it
-//! was after it; `committed` is the last one at or before `closed`, `detector` the detector after that.
+//! A3: `committed` is the evaluation of the last slide with readings that ends at or before `closed`, `detector` the
+//! detector after it; `ahead` is that of the last one that ends in `(closed, evaluated]`, absent if there is none. Those
+//! between are not kept: the detector makes them again from the readings of their slides, which are (D1 of `detect`).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -63,11 +64,13 @@ impl Channel {
     }
 }
 
-/// The provisional evaluation of one slide.
-pub(super) struct Evaluated {
+/// The last provisional evaluation.
+pub(super) struct Ahead {
     pub(super) end: Micros,
-    pub(super) detector: Detector,
     pub(super) assessment: Assessment,
+    /// The detector after it; absent while the baseline is learned, when a detector is many times larger than a frozen
+    /// one and soon made again.
+    pub(super) detector: Option<Box<Detector>>,
 }
 
 /// A health record that went out and may still be revised.
@@ -101,7 +104,7 @@ pub(super) struct Asset {
     pub(super) layout: Layout,
     pub(super) detector: Detector,
     pub(super) committed: Option<(Micros, Assessment)>,
-    pub(super) tail: VecDeque<Evaluated>,
+    pub(super) ahead: Option<Ahead>,
     /// End of the last slide that alarms have acted on.
     pub(super) alarmed: Micros,
     /// End of the earliest evaluated slide that a late reading has changed since.
@@ -141,7 +144,7 @@ impl Asset {
             detector: Detector::new(&layout, &rules.detector),
             layout,
             committed: None,
-            tail: VecDeque::new(),
+            ahead: None,
             evaluated: 0,
             closed: 0,
             alarmed: 0,
@@ -165,11 +168,11 @@ impl Asset {
         self.seen
     }
 
-    /// (open slides, readings kept, closed slides, provisional evaluations).
+    /// (open slides, readings kept, closed slides, provisional evaluations kept).
     pub(super) fn held(&self) -> (usize, usize, usize, usize) {
         let held = self.channels.iter().map(|c| c.queue.held());
         let (open, kept, closed) = held.fold((0, 0, 0), |a, h| (a.0 + h.0, a.1 + h.1, a.2 + h.2));
-        (open, kept, closed, self.tail.len())
+        (open, kept, closed, usize::from(self.ahead.is_some()))
     }
 
     /// Its channels with their units.
@@ -269,7 +272,7 @@ impl Asset {
     fn restart_detector(&mut self, rules: &Rules) {
         self.detector = Detector::new(&self.layout, &rules.detector);
         self.committed = None;
-        self.tail.clear();
+        self.ahead = None;
         self.dirty = Some(self.closed + rules.grid.slide);
     }
 
@@ -296,7 +299,7 @@ impl Asset {
         }
         self.hint = 0;
         if same {
-            self.tail.clear();
+            self.ahead = None;
             self.dirty = Some(self.closed + rules.grid.slide);
         } else {
             self.restart_detector(rules);

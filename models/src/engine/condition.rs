@@ -100,7 +100,7 @@ impl Asset {
         if self.conditions.is_empty() && slide.is_none_or(|s| s.mean <= limit) {
             return;
         }
-        let level = self.tail.back().and_then(|e| e.detector.level(at)).map(|l| l.0);
+        let level = self.latest().level(at).map(|l| l.0);
         // A temperature has no natural zero: the deadband is a part of the way from the limit to the healthy level, and
         // before that is known a part of the limit as the registry writes it.
         let release = match level.filter(|level| *level < limit) {

@@ -282,7 +282,7 @@ impl Engine {
         self.slot(asset).and_then(|slot| self.slots[slot].as_ref()).map_or(0, |a| a.evaluations)
     }
 
-    /// What an asset holds: (open slides, readings kept, closed slides, provisional evaluations).
+    /// What an asset holds: (open slides, readings kept, closed slides, provisional evaluations kept).
     pub fn held(&self, asset: &str) -> Option<(usize, usize, usize, usize)> {
         self.slots[self.slot(asset)?].as_ref().map(|a| a.held())
     }

@@ -20,7 +20,8 @@ use crate::assess::{Assessment, Share};
 use crate::detect::{Detector, Layout};
 use crate::registry::{AssetSpec, ChannelSpec, Role};
 use crate::settings::MAX_SLIDE;
-use crate::window::{Grid, Queue, Watermark};
+use crate::window::queue::{Saved, Saving};
+use crate::window::{Grid, Watermark};
 
 /// The version of the state this build writes; the only one it reads so far.
 const STATE_VERSION: u8 = 1;
@@ -115,7 +116,7 @@ impl From<Kept> for Assessment {
 struct Written<'a> {
     grid: Grid,
     layout: &'a Layout,
-    channels: Vec<(&'a Watermark, &'a Queue)>,
+    channels: Vec<(&'a Watermark, Saving<'a>)>,
     detector: &'a Detector,
     committed: Option<(Micros, Kept)>,
     evaluated: Micros,
@@ -134,7 +135,7 @@ struct Written<'a> {
 struct Read {
     grid: Grid,
     layout: Layout,
-    channels: Vec<(Watermark, Queue)>,
+    channels: Vec<(Watermark, Saved)>,
     detector: Detector,
     committed: Option<(Micros, Kept)>,
     evaluated: Micros,
@@ -186,7 +187,7 @@ impl Read {
             (self.layout.channels.is_sorted_by(|a, b| a.0 < b.0), "channels are not in order"),
             (self.closed <= self.evaluated, "closed lies after evaluated"),
             (self.published.iter().is_sorted_by(|a, b| a.end < b.end), "published records are not in order"),
-            (self.channels.iter().all(|c| c.0.sane() && c.1.consistent()), "slides are not in order"),
+            (self.channels.iter().all(|c| c.0.sane() && c.1.consistent(grid)), "slides are not in order"),
             (whole(self.evaluated) && whole(self.closed), "boundaries lie off the grid"),
             (sane(&self.alarmed) && self.dirty.iter().all(sane), "times lie out of bounds"),
         ];
@@ -202,7 +203,7 @@ impl Asset {
         Written {
             grid: rules.grid,
             layout: &self.layout,
-            channels: self.channels.iter().map(|c| (&c.mark, &c.queue)).collect(),
+            channels: self.channels.iter().map(|c| (&c.mark, c.queue.saving(&rules.grid))).collect(),
             detector: &self.detector,
             committed: self.committed.as_ref().map(|c| (c.0, Kept::from(&c.1))),
             evaluated: self.evaluated,
@@ -220,7 +221,7 @@ impl Asset {
     /// Takes over a saved state whose inputs are this asset's.
     fn restore(&mut self, rules: &Rules, state: Read) {
         for (channel, (mark, queue)) in self.channels.iter_mut().zip(state.channels) {
-            (channel.mark, channel.queue) = (mark, queue);
+            (channel.mark, channel.queue) = (mark, queue.load(&state.grid));
         }
         self.detector = state.detector;
         self.committed = state.committed.map(|c| (c.0, c.1.into()));
@@ -281,7 +282,8 @@ impl Engine {
         } else if grid != self.rules.grid {
             fresh.reconfigure(&self.rules, &spec);
         }
-        fresh.rebuild_tail(&self.rules);
+        fresh.catch_up(&self.rules, Micros::MAX);
+        fresh.evaluations = 0;
         let deadline = fresh.deadline(self.rules.settings.idle);
         fresh.queued = deadline.is_some();
         self.drop_state(asset);

@@ -3,7 +3,7 @@
 //! Place in the flow: behind the engine's door (values are finite and SI), before indicators and detection.
 //! A slide stands *open* while late readings may still change it: it keeps its readings in the order (time, boot,
 //! sequence, index), so that its value does not depend on the order of arrival. Once the asset's frontier has passed
-//! its end by the lateness it is *closed*: only its summary stays. A window is the merge of its slides' summaries by
+//! its end by the lateness it is *closed*: only its summary stays, rounded (`compact`) as it was while the slide was open. A window is the merge of its slides' summaries by
 //! ascending time.
 //!
 //! P1: two sets of readings that are equal give summaries that are bit-equal, whatever order they came in.
@@ -11,6 +11,8 @@
 //! of a channel; what would exceed it is refused aloud.
 //! P3: no subtract-on-evict: sums are only ever merged, never taken apart.
 
+mod closed;
+mod compact;
 pub mod open;
 pub mod queue;
 pub mod summary;

@@ -9,6 +9,7 @@ use fettle_wire::Micros;
 use fettle_wire::time::LATEST;
 use serde::{Deserialize, Serialize};
 
+use super::closed::Closed;
 use super::open::{Key, OpenSlide};
 use super::{Summary, open};
 use crate::settings::Settings;
@@ -43,7 +44,7 @@ impl Grid {
     }
 }
 
-/// The summary of one closed slide.
+/// The summary of one closed slide, as saved.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
     /// Start of the slide.
@@ -53,14 +54,32 @@ pub struct Bucket {
 }
 
 /// The slides of one channel. The newest open one, into which nearly every reading goes, stands in place.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[repr(C)]
 pub struct Queue {
     kept: usize,
     newest: Option<OpenSlide>,
     /// The other open ones.
     older: VecDeque<OpenSlide>,
-    closed: VecDeque<Bucket>,
+    closed: Closed,
+}
+
+/// A queue being saved.
+#[derive(Serialize)]
+pub(crate) struct Saving<'a> {
+    kept: usize,
+    newest: &'a Option<OpenSlide>,
+    older: &'a VecDeque<OpenSlide>,
+    closed: Vec<Bucket>,
+}
+
+/// A queue as saved: field by field what [`Saving`] is.
+#[derive(Deserialize)]
+pub(crate) struct Saved {
+    kept: usize,
+    newest: Option<OpenSlide>,
+    older: VecDeque<OpenSlide>,
+    closed: Vec<Bucket>,
 }
 
 impl Queue {
@@ -93,7 +112,12 @@ impl Queue {
             if full {
                 return None;
             }
-            let before = core::mem::replace(newest, OpenSlide::new(start, newest.len()));
+            let mut before = core::mem::replace(newest, OpenSlide::new(start, newest.len()));
+            before.shrink();
+            if self.older.len() == self.older.capacity() {
+                // As many as the lateness spans, and hardly ever more.
+                self.older.reserve_exact(1 + self.older.len() / 8);
+            }
             self.older.push_back(before);
             return self.newest.as_mut();
         }
@@ -138,9 +162,9 @@ impl Queue {
     pub fn window(&mut self, grid: &Grid, end: Micros) -> Summary {
         let from = end - grid.window;
         let mut whole = Summary::EMPTY;
-        let first = self.closed.partition_point(|b| b.start < from);
-        for bucket in self.closed.range(first..).take_while(|b| b.start < end) {
-            whole.merge(&bucket.summary, (bucket.start - from) as f64 * 1e-6);
+        let inside = self.closed.iter(grid.slide).skip_while(|s| s.0 < from).take_while(|s| s.0 < end);
+        for (start, summary) in inside {
+            whole.merge(&summary, (start - from) as f64 * 1e-6);
         }
         for slide in self.open_from(from).take_while(|s| s.start < end) {
             let offset = (slide.start - from) as f64 * 1e-6;
@@ -152,14 +176,15 @@ impl Queue {
     /// Closes every slide that ends at or before `end` and forgets those that no window ending after `end` contains.
     pub fn close(&mut self, grid: &Grid, end: Micros) {
         let oldest = end + grid.slide - grid.window;
-        let stale = self.closed.partition_point(|b| b.start < oldest);
-        self.closed.drain(..stale);
+        self.closed.forget(grid.slide, oldest);
         while let Some(mut slide) = self.pop_ended(grid, end) {
-            let (start, summary) = (slide.start, slide.summary(grid.pane));
             self.kept -= slide.len();
-            if start >= oldest && summary.count > 0 {
-                self.closed.push_back(Bucket { start, summary });
+            if slide.start >= oldest && !slide.is_empty() {
+                self.closed.push(grid, slide.start, slide.compact(grid.pane));
             }
+        }
+        if self.older.capacity() > 2 * self.older.len() + 8 {
+            self.older.shrink_to_fit();
         }
     }
 
@@ -182,16 +207,32 @@ impl Queue {
         (self.open().count(), self.kept, self.closed.len())
     }
 
-    /// Whether the parts, as read from a disk, fit together (P4).
-    pub(crate) fn consistent(&self) -> bool {
-        let ascending = |starts: &mut dyn Iterator<Item = Micros>| starts.is_sorted_by(|a, b| a < b);
-        let inside = |start: Micros| (0..LATEST).contains(&start);
-        let starts = || self.closed.iter().map(|b| b.start).chain(self.open().map(|s| s.start));
-        self.kept == self.open().map(OpenSlide::len).sum::<usize>()
+    /// What is to be saved.
+    pub(crate) fn saving(&self, grid: &Grid) -> Saving<'_> {
+        let closed = self.closed.iter(grid.slide).map(|(start, summary)| Bucket { start, summary });
+        Saving { kept: self.kept, newest: &self.newest, older: &self.older, closed: closed.collect() }
+    }
+}
+
+impl Saved {
+    /// Whether the parts, as read from a disk, fit together (P4) and lie on this grid.
+    pub(crate) fn consistent(&self, grid: &Grid) -> bool {
+        let inside = |start: &Micros| (0..LATEST).contains(start) && start % grid.slide == 0;
+        let open = || self.older.iter().chain(&self.newest);
+        let starts: Vec<_> = self.closed.iter().map(|b| b.start).chain(open().map(|s| s.start)).collect();
+        let span = |b: &[Bucket]| b[1].start.saturating_sub(b[0].start) / grid.slide <= Micros::from(u16::MAX);
+        self.kept == open().map(OpenSlide::len).sum::<usize>()
             && (self.newest.is_some() || self.older.is_empty())
-            && starts().all(inside)
-            && ascending(&mut starts())
-            && self.open().all(OpenSlide::consistent)
+            && starts.iter().all(inside)
+            && starts.is_sorted_by(|a, b| a < b)
+            && self.closed.windows(2).all(span)
+            && self.closed.iter().all(|b| b.summary.count as usize <= open::MAX_SLIDE_READINGS && b.summary.flags <= 1)
+            && open().all(OpenSlide::consistent)
+    }
+
+    /// The queue that was saved; what was saved is consistent.
+    pub(crate) fn load(self, grid: &Grid) -> Queue {
+        Queue { kept: self.kept, newest: self.newest, older: self.older, closed: Closed::load(grid, &self.closed) }
     }
 }
 
