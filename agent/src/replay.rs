@@ -130,7 +130,7 @@ pub fn compare(store: &dyn Store, config: &Checked, from: Option<Micros>) -> Res
 /// The oldest generation known: the first one kept in the journal is what follows it.
 fn recorded_generation(store: &dyn Store) -> Result<Option<Generation>, ReplayError> {
     let Some(value) = store.get(SHARED_KEY)? else { return Ok(None) };
-    let shared: SharedSnapshot = snapshot::decode(SHARED_KEY, open(SHARED_KEY, &value)?)?;
+    let shared: SharedSnapshot = snapshot::decode(SHARED_KEY, &open(SHARED_KEY, &value)?)?;
     let read = Generation::decode(&shared.shared.generation.0);
     read.map(Some).map_err(|e| RecoverError::Generation(e.to_string()).into())
 }
@@ -142,7 +142,8 @@ pub fn each_entry(store: &dyn Store, visit: &mut dyn FnMut(&Entry)) -> Result<()
         let mut read = || -> Result<(), ReplayError> {
             let batch = number_of(key).unwrap_or(0);
             let fail = |source| RecoverError::Entry { batch, source };
-            let mut bytes = open(key, value)?;
+            let payload = open(key, value)?;
+            let mut bytes = &payload[..];
             Header::decode(&mut bytes).map_err(fail)?;
             while let Some(entry) = next_entry(&mut bytes).map_err(fail)? {
                 visit(&entry);
