@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::slot::{Slot, Slots};
 use super::{Birth, Core, Limits};
 use crate::acquire::template::Templates;
-use crate::journal::entry::{EntryError, Header, next_entry};
+use crate::journal::entry::{EntryError, Header, next_stored};
 use crate::journal::snapshot::{self, AssetSnapshot, SharedSnapshot, asset_of};
 use crate::journal::store::{Store, StoreError};
 use crate::journal::{self, Damage, SHARED_KEY, batch_key, number_of, open};
@@ -188,9 +188,9 @@ impl Core {
         Header::decode(&mut bytes).map_err(fail)?;
         self.journal.next = number;
         recovered.batches += 1;
-        while let Some(entry) = next_entry(&mut bytes).map_err(fail)? {
+        while let Some(entry) = next_stored(&mut bytes).map_err(fail)? {
             self.now = *entry.arrival();
-            self.apply(&entry);
+            self.apply_stored(&entry).map_err(fail)?;
             recovered.entries += 1;
         }
         Ok(())
