@@ -122,7 +122,7 @@ impl Core {
             return;
         }
         let now = self.now;
-        // Held to the end: one lookup a frame is a tenth of what a frame costs.
+        // Held to the end, not looked up again.
         let Some(slot) = self.slots.get_mut(asset) else { return };
         slot.door.hear_message(&now);
         if message.oversize.is_some() {
