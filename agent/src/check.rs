@@ -1,8 +1,9 @@
 //! `fettle-agent check`: what a configuration that breaks no rule will do, in numbers a person can judge before start.
 //!
-//! Bytes are not guessed: a representative health record, ledger entry and frame of each registered asset are built and
-//! encoded by the very code that runs. What only a running agent knows (pages a commit touches, alarms) is an assumption
-//! and is named as one. The last part says what the MQTT broker must be told, because its defaults lose frames.
+//! Bytes are not guessed: a representative health record, ledger entry and journal batch are built, encoded and packed by
+//! the very code that runs. What only a running agent knows is a measured figure (the pages of a commit, docs/benchmarks.md)
+//! or an assumption, and named as such. The last part says what the MQTT broker must be told, because its defaults lose
+//! frames; a test holds it against the configuration that `deploy/` ships.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,19 +13,23 @@ use fettle_wire::frame::MAX_FRAME;
 use fettle_wire::record::{Envelope, Identity, Lane};
 use fettle_wire::time::{DAY, SECOND};
 use fettle_wire::{
-    ClockQuality, Contribution, Frame, Health, Indicator, LedgerEntry, Name, NodeAccount, Rul, Tally, Verdict, json,
+    Arrival, ClockQuality, Contribution, Frame, Health, Indicator, LedgerEntry, Name, NodeAccount, Rul, Tally, Verdict,
+    json, topic,
 };
 
 use crate::config::quantity::{show_duration, show_size};
 use crate::config::{Checked, MqttConfig};
+use crate::journal::entry::{Entry, Header, Message};
+use crate::journal::{batch_key, seal};
 use crate::status::table::thousands;
 
 /// A channel whose registry entry has no interval is counted as one reading in so many seconds.
 const ASSUMED_INTERVAL: f64 = 10.0;
-/// Bytes that a commit writes beyond its entries: the pages of the trees it touches, rewritten whole.
-const ASSUMED_COMMIT: u64 = 12 * 4096;
-/// Bytes of a journal record beside its message: key, checksum, kind, arrival, topic.
-const RECORD_OVERHEAD: u64 = 96;
+/// Bytes that a commit writes beside its entries and records, measured (`cargo bench -p fettle-agent --bench writes`): the
+/// meta page, the list of free pages, two levels of branches and the leaf that the batch ends in, each rewritten whole.
+const COMMIT_PAGES: u64 = 5 * 4096;
+/// The most frames of which a representative batch is built.
+const MOST_SAMPLED: usize = 200;
 /// Bytes of a signature with its key id in an envelope.
 const SIGNATURE: u64 = 190;
 
@@ -41,7 +46,9 @@ pub struct Estimate {
     pub health_bytes: f64,
     /// Bytes of ledger entries to Kafka, before compression.
     pub ledger_bytes: f64,
-    /// Bytes of raw entries in the journal.
+    /// Bytes of the frames themselves.
+    pub payload_bytes: f64,
+    /// Bytes of raw entries in the journal, packed.
     pub raw_bytes: f64,
     /// Commits.
     pub commits: f64,
@@ -67,36 +74,61 @@ pub fn estimate(config: &Checked) -> Estimate {
         sum.assumed_channels += asset.channels.values().filter(|c| c.interval.is_none()).count();
         sum.frames += frames;
         sum.readings += readings;
-        let frame = frame_bytes(asset, readings / frames) + RECORD_OVERHEAD;
-        sum.raw_bytes += frames * frame as f64;
+        sum.payload_bytes += frames * frame(asset, readings / frames, 0).len() as f64;
         sum.health_bytes += publications * (health_bytes(&identity, name, asset, &config.engine) + signature) as f64;
         // An account goes out only when it changed.
         sum.ledger_bytes += ledgers.min(frames) * (ledger_bytes(&identity, name) + signature) as f64;
     }
     sum.commits = sum.frames.min(86_400.0 / config.journal.commit_interval.as_secs_f64());
-    // Records to Kafka are written once into the outbox and deleted once.
+    sum.raw_bytes = sum.frames * batch_bytes(config, sum.frames / sum.commits.max(1.0), sum.readings / sum.frames);
+    // Records to Kafka are written once into the outbox and deleted once; what packing saves there fills no page.
     let outbox = sum.health_bytes + sum.ledger_bytes;
-    sum.disk_bytes = sum.raw_bytes + outbox + sum.commits * ASSUMED_COMMIT as f64;
+    sum.disk_bytes = sum.raw_bytes + outbox + sum.commits * COMMIT_PAGES as f64;
     sum
 }
 
-fn frame_bytes(asset: &AssetSpec, readings: f64) -> u64 {
+/// Frame `number` of an asset as its node would send it.
+fn frame(asset: &AssetSpec, readings: f64, number: u64) -> Vec<u8> {
     let channels: Vec<&str> = asset.channels.keys().map(Name::as_str).collect();
-    let readings = (0..readings.round().max(1.0) as u16).map(|i| (i % channels.len().max(1) as u16, 1_000, 0.1));
+    let count = channels.len().max(1) as u64;
+    // Digits that do not repeat: packing must find no more than in measured values.
+    let value = |i: u64| 1.0 + ((number * 31 + i + 1) as f64 * 0.618_033_988_749_894_9).fract();
+    let readings = (0..readings.round().max(1.0) as u64).map(|i| ((i % count) as u16, 1_000 * i as i64, value(i)));
     let frame = Frame {
         version: fettle_wire::SCHEMA_VERSION,
-        boot: u64::MAX,
-        sequence: 1_000_000,
+        boot: value(0).to_bits(),
+        sequence: 1_000_000 + number,
         oldest: 1_000_000,
-        time: Some(1_800_000_000 * SECOND),
-        uptime: 1_000_000_000_000,
+        time: Some(1_800_000_000 * SECOND + number as i64 * 10_007),
+        uptime: 1_000_000_000_000 + number * 10_007,
         clock: ClockQuality::Synced,
         readings: readings.collect(),
         channels,
         flags: Vec::new(),
         waveform: None,
     };
-    frame.encode().map_or(0, |bytes| bytes.len() as u64)
+    frame.encode().unwrap_or_default()
+}
+
+/// What a frame takes in the journal, of a commit that holds `frames` of them.
+fn batch_bytes(config: &Checked, frames: f64, readings: f64) -> f64 {
+    let assets: Vec<_> = config.registry.assets.iter().filter(|(_, asset)| !asset.channels.is_empty()).collect();
+    if assets.is_empty() {
+        return 0.0;
+    }
+    let count = (frames.round() as usize).clamp(1, MOST_SAMPLED);
+    let mut payload = Vec::new();
+    Header::default().encode(&mut payload);
+    for (number, (name, asset)) in assets.iter().cycle().take(count).enumerate() {
+        let number = number as u64;
+        let wall = 1_800_000_000 * SECOND + number as i64 * 10_009;
+        let arrival = Arrival { wall, monotonic: 1_000_000_000_000 + number * 10_009, quality: ClockQuality::Synced };
+        let topic = topic::readings(&config.site, name);
+        let message =
+            Message { topic, payload: frame(asset, readings, number).into(), redelivered: false, oversize: None };
+        Entry::Messages { arrival, messages: vec![message] }.encode(&mut payload);
+    }
+    seal(&batch_key(1), &payload).len() as f64 / count as f64
 }
 
 /// A number that takes as many digits in JSON as measured ones do.
@@ -295,43 +327,44 @@ fn describe_disk(config: &Checked, estimate: &Estimate, text: &mut String) {
         text,
         "written",
         &format!(
-            "{} with {} commits (at most {} or {} messages apart; {} of pages assumed for each)",
+            "{} with {} commits (at most {} or {} messages apart; {} of pages for each)",
             size(estimate.disk_bytes),
             thousands(estimate.commits as u64),
             show_duration(journal.commit_interval),
             thousands(journal.batch as u64),
-            show_size(ASSUMED_COMMIT)
+            show_size(COMMIT_PAGES)
         ),
     );
     line(text, "store", &format!("{}, at most {}", config.store.display(), show_size(journal.max_bytes)));
 }
 
-/// What mosquitto keeps for a queued message beside its payload, in bytes.
-const BROKER_OVERHEAD: f64 = 260.0;
+/// What mosquitto keeps for a queued message beside its payload, in bytes of memory (measured, 2.0.11).
+const BROKER_OVERHEAD: f64 = 360.0;
+/// The queue to give the broker, in bytes. It counts payloads only, and memory bounds it: see `deploy/mosquitto`.
+const QUEUED: u64 = 64 << 20;
 
-/// The queue to give the broker, in bytes, and how many hours of this registry it holds.
-fn queue(estimate: &Estimate) -> (u64, f64) {
-    let day = estimate.raw_bytes + estimate.frames * BROKER_OVERHEAD;
-    let bytes = (day as u64).next_power_of_two().clamp(256 << 20, 1 << 30);
-    (bytes, if day > 0.0 { bytes as f64 / day * 24.0 } else { f64::INFINITY })
+/// The broker's settings with their reasons, in mosquitto's words.
+fn broker_settings(mqtt: &MqttConfig, estimate: &Estimate) -> Vec<(String, String)> {
+    let queued = QUEUED as f64 / estimate.payload_bytes.max(1.0);
+    let memory = size(QUEUED as f64 + queued * estimate.frames * BROKER_OVERHEAD);
+    let expiry = show_duration(mqtt.session_expiry);
+    let (receive, packet) = (mqtt.receive_maximum, show_size(u64::from(mqtt.max_packet)));
+    let settings = [
+        ("max_queued_messages 0".to_owned(), "the default, 1000, drops QoS 1 messages while we are slow or away, acknowledged ones too".to_owned()),
+        (format!("max_queued_bytes {QUEUED}"), format!("bounds that queue in bytes of payload instead; holds {} of this registry in {memory} of memory; raise it where there is memory", days_text(queued))),
+        ("max_inflight_messages 0".to_owned(), format!("the default, 20, makes it wait for us; our Receive Maximum of {receive} is the bound")),
+        (format!("message_size_limit {MAX_FRAME}"), format!("the largest frame; larger messages are not even stored (we announce packets of {packet})")),
+        ("persistence true".to_owned(), "else a restart of the broker forgets our session and all that waits in it".to_owned()),
+        ("autosave_interval 60".to_owned(), "what it saved last is what it still has after a crash; nodes send the rest again".to_owned()),
+        ("persistent_client_expiration".to_owned(), format!("leave it out or write at least {expiry}: so long our session may wait (mqtt.session_expiry_s)")),
+        ("set_tcp_nodelay false".to_owned(), "true ends the stall of a publisher that waits on a full window (4,500 messages/s) and costs every subscriber 30-40 %".to_owned()),
+    ];
+    settings.into()
 }
 
 fn describe_broker(mqtt: &MqttConfig, estimate: &Estimate, text: &mut String) {
     title(text, "What the MQTT broker must be told (mosquitto's words; deploy/ ships them)");
-    let (queued, hours) = queue(estimate);
-    let queue = format!("max_queued_bytes {queued}");
-    let limit = format!("message_size_limit {MAX_FRAME}");
-    let expiry = show_duration(mqtt.session_expiry);
-    for (setting, why) in [
-        ("max_queued_messages 0", "the default, 1000, drops QoS 1 messages while we are slow or away, acknowledged ones too".to_owned()),
-        (queue.as_str(), format!("bounds that queue in bytes instead; holds {} of this registry", days_text(hours / 24.0))),
-        ("max_inflight_messages 0", format!("the default, 20, makes it wait for us; our Receive Maximum of {} is the bound", mqtt.receive_maximum)),
-        (limit.as_str(), format!("the largest frame; larger messages are not even stored (we announce packets of {})", show_size(u64::from(mqtt.max_packet)))),
-        ("persistence true", "else a restart of the broker forgets our session and all that waits in it".to_owned()),
-        ("autosave_interval 60", "what it saved last is what it still has after a crash; nodes send the rest again".to_owned()),
-        ("persistent_client_expiration", format!("leave it out or write at least {expiry}: so long our session may wait (mqtt.session_expiry_s)")),
-        ("set_tcp_nodelay false", "true ends the stall of a publisher that waits on a full window (4,500 messages/s) and costs every subscriber 30-40 %".to_owned()),
-    ] {
+    for (setting, why) in broker_settings(mqtt, estimate) {
         let _ = writeln!(text, "  {setting:<29} {why}");
     }
     let _ = writeln!(
@@ -426,6 +459,28 @@ mod tests {
         let mut signed = local();
         signed.sign = !config.sign;
         assert!(estimate(&signed).ledger_bytes != base.ledger_bytes);
+    }
+
+    #[test]
+    fn the_advice_for_the_broker_is_what_deploy_ships() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/mosquitto/mosquitto.conf");
+        let shipped = std::fs::read_to_string(shipped).unwrap();
+        let lines: Vec<&str> = shipped.lines().map(str::trim).collect();
+        let config = local();
+        for (setting, _) in broker_settings(&config.mqtt, &estimate(&config)) {
+            let known = lines.iter().any(|line| *line == setting || line.starts_with(&format!("{setting} ")));
+            assert!(known, "{setting:?} is advised and not shipped");
+        }
+        assert!(lines.contains(&format!("max_queued_bytes {QUEUED}").as_str()));
+    }
+
+    #[test]
+    fn the_journal_is_counted_as_it_is_packed() {
+        let config = local();
+        let (alone, together) = (batch_bytes(&config, 1.0, 1.0), batch_bytes(&config, 100.0, 1.0));
+        assert!(together > 20.0 && together < 0.7 * alone, "{together} {alone}");
+        let day = estimate(&config);
+        assert!(day.disk_bytes > day.raw_bytes && day.payload_bytes > 0.0, "{day:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::config::Checked;
 use crate::core::generation::Generation;
 use crate::core::{Birth, Core, RecoverError};
-use crate::journal::entry::{Entry, Header, next_entry};
+use crate::journal::entry::{Entry, EntryError, Header, Stored, next_stored};
 use crate::journal::model::Model;
 use crate::journal::snapshot::{self, SharedSnapshot};
 use crate::journal::store::{Store, StoreError};
@@ -109,17 +109,18 @@ pub fn compare(store: &dyn Store, config: &Checked, from: Option<Micros>) -> Res
     each_entry(store, &mut |entry| {
         let at = entry.arrival().wall;
         if from.is_some_and(|from| at < from) {
-            return;
+            return Ok(());
         }
         if comparison.entries == 0 {
             comparison.first = at;
         }
         comparison.last = at;
         comparison.entries += 1;
-        heard_recorded.hear(recorded.observe(entry));
-        if !matches!(entry, Entry::Generation { .. }) {
-            heard_candidate.hear(candidate.observe(entry));
+        heard_recorded.hear(recorded.observe_stored(entry)?);
+        if !matches!(entry, Stored::Other(Entry::Generation { .. })) {
+            heard_candidate.hear(candidate.observe_stored(entry)?);
         }
+        Ok(())
     })?;
     comparison.recorded = total(&recorded);
     comparison.candidate = total(&candidate);
@@ -130,22 +131,25 @@ pub fn compare(store: &dyn Store, config: &Checked, from: Option<Micros>) -> Res
 /// The oldest generation known: the first one kept in the journal is what follows it.
 fn recorded_generation(store: &dyn Store) -> Result<Option<Generation>, ReplayError> {
     let Some(value) = store.get(SHARED_KEY)? else { return Ok(None) };
-    let shared: SharedSnapshot = snapshot::decode(SHARED_KEY, open(SHARED_KEY, &value)?)?;
+    let shared: SharedSnapshot = snapshot::decode(SHARED_KEY, &open(SHARED_KEY, &value)?)?;
     let read = Generation::decode(&shared.shared.generation.0);
     read.map(Some).map_err(|e| RecoverError::Generation(e.to_string()).into())
 }
 
+type Visitor<'a> = &'a mut dyn FnMut(&Stored<'_>) -> Result<(), EntryError>;
+
 /// Shows every entry of the journal, oldest first.
-pub fn each_entry(store: &dyn Store, visit: &mut dyn FnMut(&Entry)) -> Result<(), ReplayError> {
+fn each_entry(store: &dyn Store, visit: Visitor<'_>) -> Result<(), ReplayError> {
     let mut failure = None;
     store.scan(&batch_key(0), &[b'z' + 1], &mut |key, value| {
         let mut read = || -> Result<(), ReplayError> {
             let batch = number_of(key).unwrap_or(0);
             let fail = |source| RecoverError::Entry { batch, source };
-            let mut bytes = open(key, value)?;
+            let payload = open(key, value)?;
+            let mut bytes = &payload[..];
             Header::decode(&mut bytes).map_err(fail)?;
-            while let Some(entry) = next_entry(&mut bytes).map_err(fail)? {
-                visit(&entry);
+            while let Some(entry) = next_stored(&mut bytes).map_err(fail)? {
+                visit(&entry).map_err(fail)?;
             }
             Ok(())
         };

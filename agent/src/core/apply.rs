@@ -14,7 +14,7 @@ use super::generation::Generation;
 use super::slot::{Slot, Slots};
 use crate::acquire::payload;
 use crate::acquire::template::{Match, Templates};
-use crate::journal::entry::{Entry, Message};
+use crate::journal::entry::{Entry, EntryError, MessageRef, Stored};
 use crate::ledger::Admission;
 
 /// The most command ids remembered, to apply each once.
@@ -26,7 +26,7 @@ impl Core {
         match entry {
             Entry::Messages { messages, .. } => {
                 for message in messages {
-                    self.apply_message(message);
+                    self.apply_message(&message.as_ref());
                 }
             }
             Entry::Tick { ledger, .. } => {
@@ -49,6 +49,18 @@ impl Core {
         self.emit_outputs();
     }
 
+    /// Applies a journal entry from where it lies.
+    pub(super) fn apply_stored(&mut self, entry: &Stored<'_>) -> Result<(), EntryError> {
+        match entry {
+            Stored::Messages { messages, .. } => {
+                messages.each(&mut |message| self.apply_message(&message))?;
+                self.emit_outputs();
+            }
+            Stored::Other(entry) => self.apply(entry),
+        }
+        Ok(())
+    }
+
     /// Whether the shared state still lacks the batch being applied; notes the change if so.
     fn shared_open(&mut self) -> bool {
         let open = !self.replaying || self.shared_batch < self.journal.applying();
@@ -61,8 +73,8 @@ impl Core {
         !self.replaying || slot.stored.is_none_or(|stored| stored < self.journal.applying())
     }
 
-    fn apply_message(&mut self, message: &Message) {
-        match topic::parse(&self.identity.site, &message.topic) {
+    fn apply_message(&mut self, message: &MessageRef<'_>) {
+        match topic::parse(&self.identity.site, message.topic) {
             Some(Native::Readings { asset }) => self.native(asset, None, message),
             Some(Native::Waveform { asset, channel }) => self.native(asset, Some(channel), message),
             Some(Native::Durable { .. }) => {}
@@ -71,16 +83,16 @@ impl Core {
     }
 
     /// Counts a message that names no usable asset.
-    fn nameless(&mut self, reason: &str, detail: String, message: &Message) {
+    fn nameless(&mut self, reason: &str, detail: String, message: &MessageRef<'_>) {
         if self.shared_open() {
             self.shared.nameless.received += 1;
             self.shared.nameless.reject(reason, 1);
-            self.bury(reason, detail, &message.topic, &message.payload);
+            self.bury(reason, detail, message.topic, message.payload);
         }
     }
 
     /// Finds or makes the asset's slot; `None` where the message was counted elsewhere or is known already.
-    fn enter(&mut self, asset: &str, message: &Message) -> Option<()> {
+    fn enter(&mut self, asset: &str, message: &MessageRef<'_>) -> Option<()> {
         match self.slots.get(asset) {
             Some(slot) => self.slot_open(slot).then_some(()),
             None => {
@@ -105,21 +117,21 @@ impl Core {
     }
 
     /// A message on our own topics.
-    fn native(&mut self, asset: &str, channel: Option<&str>, message: &Message) {
+    fn native(&mut self, asset: &str, channel: Option<&str>, message: &MessageRef<'_>) {
         if self.enter(asset, message).is_none() {
             return;
         }
         let now = self.now;
+        // Held to the end, not looked up again.
         let Some(slot) = self.slots.get_mut(asset) else { return };
         slot.door.hear_message(&now);
         if message.oversize.is_some() {
             return self.reject_message(asset, "oversized", "larger than mqtt.max_packet".to_owned(), message);
         }
-        let frame = match Frame::decode(&message.payload) {
+        let frame = match Frame::decode(message.payload) {
             Ok(frame) => frame,
             Err(e) => return self.reject_message(asset, reason_of(&e), e.to_string(), message),
         };
-        let Some(slot) = self.slots.get_mut(asset) else { return };
         let (base, restamped) = match slot.door.admit(&now, &frame) {
             Admission::Enter { base, restamped } => (base, restamped),
             Admission::Stop(_) => return self.touch(asset),
@@ -147,25 +159,25 @@ impl Core {
     }
 
     /// Counts a message of a known asset that is not usable.
-    fn reject_message(&mut self, asset: &str, reason: &str, detail: String, message: &Message) {
+    fn reject_message(&mut self, asset: &str, reason: &str, detail: String, message: &MessageRef<'_>) {
         if let Some(slot) = self.slots.get_mut(asset) {
             slot.door.reject(reason, 1);
         }
         self.touch(asset);
-        self.bury(reason, detail, &message.topic, &message.payload);
+        self.bury(reason, detail, message.topic, message.payload);
     }
 
     /// A message of a foreign publisher.
-    fn foreign(&mut self, message: &Message) {
+    fn foreign(&mut self, message: &MessageRef<'_>) {
         let templates = std::mem::take(&mut self.templates);
-        match templates.matches(&message.topic) {
+        match templates.matches(message.topic) {
             Some(found) => self.foreign_at(found, message),
             None => self.nameless("no_template", "no template of mqtt.foreign matches the topic".to_owned(), message),
         }
         self.templates = templates;
     }
 
-    fn foreign_at(&mut self, found: Match<'_>, message: &Message) {
+    fn foreign_at(&mut self, found: Match<'_>, message: &MessageRef<'_>) {
         if self.enter(found.asset, message).is_none() {
             return;
         }
@@ -175,11 +187,11 @@ impl Core {
         if message.oversize.is_some() {
             return self.reject_message(asset, "oversized", "larger than mqtt.max_packet".to_owned(), message);
         }
-        let decoded = match payload::decode(found, &message.payload) {
+        let decoded = match payload::decode(found, message.payload) {
             Ok(decoded) => decoded,
             Err(e) => return self.reject_message(asset, e.reason, e.detail, message),
         };
-        let content = identity_of(&[message.topic.as_bytes(), &message.payload]);
+        let content = identity_of(&[message.topic.as_bytes(), message.payload]);
         let timeless = decoded.readings.iter().any(|r| r.time.is_none());
         if timeless && slot.door.repeated(content, message.redelivered) {
             let weight = decoded.readings.len() as u64;
@@ -203,7 +215,7 @@ impl Core {
         slot.door.tally.add(&tally);
         if !decoded.rejected.is_empty() {
             let detail = format!("{:?}", decoded.rejected);
-            self.bury(decoded.rejected[0].0, detail, &message.topic, &message.payload);
+            self.bury(decoded.rejected[0].0, detail, message.topic, message.payload);
         }
         self.touch(asset);
         self.emit_outputs();

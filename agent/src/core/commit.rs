@@ -2,7 +2,8 @@
 //!
 //! Policy. A commit is due when the batch is full, when its oldest message has waited for the commit interval, at once
 //! when an alarm was raised, and for deletions alone after a second. Snapshots ride along: of changed assets the one with
-//! the oldest snapshot first, as far as a tenth of the journal's bytes allows; new assets and structural changes at once.
+//! the oldest snapshot first, as far as a tenth of the journal's bytes allows; new assets and structural changes at once,
+//! on account of the tenth.
 //! Trimming removes one segment (a 256th of what is kept) per commit, never at or above `replay_from` (J4).
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use super::{Core, Effect};
 use crate::journal::entry::{Entry, Header};
 use crate::journal::snapshot::{self, AssetSnapshot, Bytes, SharedSnapshot};
 use crate::journal::store::Write;
-use crate::journal::{self, SHARED_KEY, batch_key, dead_key, seal, snapshot_key};
+use crate::journal::{self, SEAL_BYTES, SHARED_KEY, batch_key, dead_key, seal, snapshot_key};
 use crate::outbox::record;
 
 /// How long deletions alone may wait for a commit, microseconds.
@@ -112,8 +113,11 @@ pub(super) struct Journal {
     pub(super) replay_from: u64,
     /// Ascending; the first is the oldest batch kept.
     pub(super) marks: VecDeque<Mark>,
-    /// Bytes that snapshots may take; negative after one that was larger than what was left.
+    /// Bytes that snapshots may take. Negative after one that was larger than expected, or that could not wait:
+    /// what was just written needs no renewal, so the others wait until its bytes are earned.
     snapshot_credit: i64,
+    /// Bytes of the last snapshot: what the next will take, as far as anybody knows. It is saved up for, not borrowed.
+    last_snapshot: i64,
     commits: u64,
     entries: u64,
     failures: u64,
@@ -125,6 +129,13 @@ impl Journal {
     /// The index of a store whose next batch is `next`.
     pub(super) fn new(next: u64, position: u64, dead: u64) -> Self {
         Self { next, position, dead, ..Self::default() }
+    }
+
+    fn charge_snapshot(&mut self, bytes: u64) {
+        self.snapshot_credit -= bytes as i64;
+        self.last_snapshot = bytes as i64;
+        self.snapshot_bytes += bytes;
+        self.snapshots += 1;
     }
 
     /// The number of the batch whose entries are being applied.
@@ -193,8 +204,12 @@ impl Core {
         &self.pending.writes
     }
 
-    fn put(&mut self, key: &[u8], payload: &[u8]) {
-        self.pending.writes.push(Write::Put(key.to_vec(), seal(key, payload)));
+    /// Lists a sealed record; returns what it takes on disk beside key and seal.
+    fn put(&mut self, key: &[u8], payload: &[u8]) -> u64 {
+        let value = seal(key, payload);
+        let bytes = (value.len() - SEAL_BYTES) as u64;
+        self.pending.writes.push(Write::Put(key.to_vec(), value));
+        bytes
     }
 
     fn list_records(&mut self) {
@@ -224,7 +239,6 @@ impl Core {
             return;
         }
         let batch = self.journal.next;
-        self.journal.snapshot_credit += self.pending.entries.len() as i64 / SNAPSHOT_SHARE;
         let due = if self.pending.everything { self.slots.names() } else { self.slots.unstored() };
         for asset in due.into_iter().chain(std::mem::take(&mut self.pending.snapshots)) {
             self.list_snapshot(&asset, batch);
@@ -232,40 +246,34 @@ impl Core {
         if self.pending.everything || self.pending.structural {
             self.list_shared(batch);
         }
-        while self.journal.snapshot_credit > 0 {
+        while self.journal.snapshot_credit > self.journal.last_snapshot {
             let oldest = self.slots.oldest_changed().cloned();
             let shared_older = self.shared_dirty && oldest.as_ref().is_none_or(|o| o.0 > Some(self.shared_batch));
-            let bytes = match oldest {
+            match oldest {
                 _ if shared_older && !self.pending.shared => self.list_shared(batch),
                 // An asset whose snapshot is of the batch before would only be written again and again.
                 Some((stored, asset)) if stored < Some(batch) => self.list_snapshot(&asset, batch),
                 _ => break,
-            };
-            self.journal.snapshot_credit -= bytes as i64;
+            }
         }
     }
 
-    fn list_snapshot(&mut self, asset: &Name, batch: u64) -> u64 {
+    fn list_snapshot(&mut self, asset: &Name, batch: u64) {
         let engine = self.engine.save_asset(asset).map(Bytes);
-        let Some(slot) = self.slots.get(asset) else { return 0 };
+        let Some(slot) = self.slots.get(asset) else { return };
         let payload = snapshot::encode(&AssetSnapshot { batch, door: slot.door.clone(), engine });
-        self.put(&snapshot_key(asset), &payload);
+        let bytes = self.put(&snapshot_key(asset), &payload);
         self.slots.stored(asset, batch);
-        self.journal.snapshot_bytes += payload.len() as u64;
-        self.journal.snapshots += 1;
-        payload.len() as u64
+        self.journal.charge_snapshot(bytes);
     }
 
-    fn list_shared(&mut self, batch: u64) -> u64 {
+    fn list_shared(&mut self, batch: u64) {
         let snapshot = SharedSnapshot { batch, shared: self.shared.clone(), engine: Bytes(self.engine.save_shared()) };
-        let payload = snapshot::encode(&snapshot);
-        self.put(SHARED_KEY, &payload);
+        let bytes = self.put(SHARED_KEY, &snapshot::encode(&snapshot));
         self.shared_batch = batch;
         self.shared_dirty = false;
         self.pending.shared = true;
-        self.journal.snapshot_bytes += payload.len() as u64;
-        self.journal.snapshots += 1;
-        payload.len() as u64
+        self.journal.charge_snapshot(bytes);
     }
 
     fn list_batch(&mut self) {
@@ -286,10 +294,11 @@ impl Core {
         let mut payload = Vec::with_capacity(self.pending.entries.len() + 64);
         header.encode(&mut payload);
         payload.extend_from_slice(&self.pending.entries);
-        self.put(&batch_key(number), &payload);
+        let bytes = self.put(&batch_key(number), &payload);
         self.pending.header = Some(header);
         self.mark(Mark { number, position: self.journal.position, wall: self.now.wall });
-        self.journal.position += payload.len() as u64;
+        self.journal.position += bytes;
+        self.journal.snapshot_credit += bytes as i64 / SNAPSHOT_SHARE;
         self.journal.next += 1;
     }
 
@@ -416,9 +425,10 @@ impl Core {
         }
     }
 
-    /// The record that the uplink must send, from the store's value.
-    pub fn opened(lane: Lane, sequence: u64, value: &[u8]) -> Result<(&str, &[u8]), journal::Damage> {
-        record::decode(journal::open(&record::key(lane, sequence), value)?)
+    /// The record that the uplink must send, Kafka key and payload, from the store's value.
+    pub fn opened(lane: Lane, sequence: u64, value: &[u8]) -> Result<(String, Vec<u8>), journal::Damage> {
+        let bytes = journal::open(&record::key(lane, sequence), value)?;
+        record::decode(&bytes).map(|(key, payload)| (key.to_owned(), payload.to_vec()))
     }
 
     /// Next sequence of each outbox lane.

@@ -32,7 +32,7 @@ use fettle_wire::{Arrival, Identity, Lane};
 
 use crate::acquire::Inbound;
 use crate::acquire::template::Templates;
-use crate::journal::entry::{Entry, Message};
+use crate::journal::entry::{Entry, EntryError, Message, Stored};
 use crate::journal::snapshot::Shared;
 use crate::outbox::Outbox;
 use commit::{Batch, Journal};
@@ -242,10 +242,25 @@ impl Core {
 
     /// Applies a recorded entry for its outputs alone: nothing is journaled, nothing leaves.
     pub fn observe(&mut self, entry: &Entry) -> Vec<Output> {
+        self.begin_observing(entry.arrival());
+        self.apply(entry);
+        self.end_observing()
+    }
+
+    /// As [`Core::observe`], of an entry where it lies.
+    pub fn observe_stored(&mut self, entry: &Stored<'_>) -> Result<Vec<Output>, EntryError> {
+        self.begin_observing(entry.arrival());
+        self.apply_stored(entry)?;
+        Ok(self.end_observing())
+    }
+
+    fn begin_observing(&mut self, arrival: &Arrival) {
         self.replaying = false;
         self.observed = Some(Vec::new());
-        self.advance(*entry.arrival());
-        self.apply(entry);
+        self.advance(*arrival);
+    }
+
+    fn end_observing(&mut self) -> Vec<Output> {
         self.pending = Batch::default();
         self.observed.take().unwrap_or_default()
     }

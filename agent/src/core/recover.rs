@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::slot::{Slot, Slots};
 use super::{Birth, Core, Limits};
 use crate::acquire::template::Templates;
-use crate::journal::entry::{EntryError, Header, next_entry};
+use crate::journal::entry::{EntryError, Header, next_stored};
 use crate::journal::snapshot::{self, AssetSnapshot, SharedSnapshot, asset_of};
 use crate::journal::store::{Store, StoreError};
 use crate::journal::{self, Damage, SHARED_KEY, batch_key, number_of, open};
@@ -89,7 +89,7 @@ impl Core {
         let last = store.last(&batch_key(0), &[b'z' + 1])?;
         let header = last.as_ref().map(|(key, value)| header_of(key, value)).transpose()?;
         let shared = match store.get(SHARED_KEY)? {
-            Some(value) => snapshot::decode::<SharedSnapshot>(SHARED_KEY, open(SHARED_KEY, &value)?)?,
+            Some(value) => snapshot::decode::<SharedSnapshot>(SHARED_KEY, &open(SHARED_KEY, &value)?)?,
             None => SharedSnapshot::default(),
         };
         let in_force = if shared.shared.generation.0.is_empty() {
@@ -125,7 +125,7 @@ impl Core {
             journal: Journal::new(
                 next,
                 header.map_or(0, |h| h.position)
-                    + last.as_ref().map_or(0, |(_, value)| value.len() as u64 - journal::SEAL_BYTES),
+                    + last.as_ref().map_or(0, |(_, value)| (value.len() - journal::SEAL_BYTES) as u64),
                 header.map_or(0, |h| h.dead),
             ),
             pending: Batch::default(),
@@ -183,13 +183,14 @@ impl Core {
         recovered: &mut Recovered,
     ) -> Result<(), RecoverError> {
         let fail = |source| RecoverError::Entry { batch: number, source };
-        let mut bytes = open(key, value)?;
+        let payload = open(key, value)?;
+        let mut bytes = &payload[..];
         Header::decode(&mut bytes).map_err(fail)?;
         self.journal.next = number;
         recovered.batches += 1;
-        while let Some(entry) = next_entry(&mut bytes).map_err(fail)? {
+        while let Some(entry) = next_stored(&mut bytes).map_err(fail)? {
             self.now = *entry.arrival();
-            self.apply(&entry);
+            self.apply_stored(&entry).map_err(fail)?;
             recovered.entries += 1;
         }
         Ok(())
@@ -200,11 +201,13 @@ impl Core {
         let mut failure = None;
         let mut found: Vec<(Lane, u64, u64, String)> = Vec::new();
         store.scan(b"o", &[b'o' + 1], &mut |key, value| {
-            let outcome = open(key, value).and_then(record::decode).map(|(kafka_key, payload)| {
+            let outcome = open(key, value).and_then(|bytes| {
+                let (kafka_key, payload) = record::decode(&bytes)?;
                 let asset = kafka_key.rsplit('/').next().unwrap_or_default().to_owned();
                 if let Some((lane, sequence)) = record::of_key(key) {
                     found.push((lane, sequence, (kafka_key.len() + payload.len()) as u64, asset));
                 }
+                Ok(())
             });
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
@@ -248,7 +251,7 @@ fn load_assets(store: &dyn Store, engine: &mut Engine) -> Result<Slots, RecoverE
     let mut failure = None;
     store.scan(b"s", &[b's' + 1], &mut |key, value| {
         let mut load = || -> Result<(), RecoverError> {
-            let saved: AssetSnapshot = snapshot::decode(key, open(key, value)?)?;
+            let saved: AssetSnapshot = snapshot::decode(key, &open(key, value)?)?;
             let Some(asset) = asset_of(key) else { return Ok(()) };
             if let Some(bytes) = &saved.engine {
                 let why =
@@ -280,8 +283,9 @@ fn first_batch(store: &dyn Store) -> Result<Option<u64>, StoreError> {
 
 /// The header of a sealed batch.
 pub(crate) fn header_of(key: &[u8], value: &[u8]) -> Result<Header, RecoverError> {
-    let mut bytes = open(key, value)?;
-    Header::decode(&mut bytes).map_err(|source| RecoverError::Entry { batch: number_of(key).unwrap_or(0), source })
+    let payload = open(key, value)?;
+    Header::decode(&mut &payload[..])
+        .map_err(|source| RecoverError::Entry { batch: number_of(key).unwrap_or(0), source })
 }
 
 impl Limits {

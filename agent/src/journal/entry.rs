@@ -19,6 +19,55 @@ pub struct Message {
     pub oversize: Option<u64>,
 }
 
+/// A [`Message`] where it lies: applied from the journal's own bytes, because a recovery has millions of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRef<'a> {
+    /// As in [`Message`].
+    pub topic: &'a str,
+    /// As in [`Message`].
+    pub payload: &'a [u8],
+    /// As in [`Message`].
+    pub redelivered: bool,
+    /// As in [`Message`].
+    pub oversize: Option<u64>,
+}
+
+impl Message {
+    /// The message where it lies.
+    pub fn as_ref(&self) -> MessageRef<'_> {
+        let Self { topic, payload, redelivered, oversize } = self;
+        MessageRef { topic, payload, redelivered: *redelivered, oversize: *oversize }
+    }
+}
+
+/// Messages as the journal has them, not yet taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredMessages<'a>(&'a [u8]);
+
+/// An entry as the journal has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored<'a> {
+    /// [`Entry::Messages`], nearly all there is: read in place.
+    Messages {
+        /// When.
+        arrival: Arrival,
+        /// In order of arrival.
+        messages: StoredMessages<'a>,
+    },
+    /// Any other entry.
+    Other(Entry),
+}
+
+impl Stored<'_> {
+    /// When the entry reached the agent.
+    pub fn arrival(&self) -> &Arrival {
+        match self {
+            Self::Messages { arrival, .. } => arrival,
+            Self::Other(entry) => entry.arrival(),
+        }
+    }
+}
+
 /// Whatever can change an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
@@ -174,13 +223,8 @@ impl Entry {
         put_bytes(out, &body);
     }
 
-    fn decode(kind: u8, version: u8, body: &mut &[u8]) -> Result<Self, EntryError> {
-        if version != VERSION || !(MESSAGES..=LABEL).contains(&kind) {
-            return Err(EntryError::Unknown { kind, version });
-        }
-        let arrival = take_arrival(body)?;
+    fn decode(kind: u8, arrival: Arrival, body: &mut &[u8]) -> Result<Self, EntryError> {
         Ok(match kind {
-            MESSAGES => Self::Messages { arrival, messages: take_messages(body)? },
             TICK => Self::Tick { arrival, ledger: take(body)? != 0 },
             COMMAND => Self::Command {
                 arrival,
@@ -220,12 +264,37 @@ impl Header {
 
 /// Reads the next entry of a batch; `None` at its end.
 pub fn next_entry(bytes: &mut &[u8]) -> Result<Option<Entry>, EntryError> {
+    Ok(match next_stored(bytes)? {
+        None => None,
+        Some(Stored::Other(entry)) => Some(entry),
+        Some(Stored::Messages { arrival, messages: stored }) => {
+            let mut messages = Vec::new();
+            stored.each(&mut |message| {
+                let MessageRef { topic, payload, redelivered, oversize } = message;
+                let payload = bytes::Bytes::copy_from_slice(payload);
+                messages.push(Message { topic: topic.to_owned(), payload, redelivered, oversize });
+            })?;
+            Some(Entry::Messages { arrival, messages })
+        }
+    })
+}
+
+/// As [`next_entry`], leaving messages where they lie.
+pub fn next_stored<'a>(bytes: &mut &'a [u8]) -> Result<Option<Stored<'a>>, EntryError> {
     let [kind, version, rest @ ..] = *bytes else {
         return if bytes.is_empty() { Ok(None) } else { Err(EntryError::Truncated) };
     };
+    let (kind, version) = (*kind, *version);
     *bytes = rest;
     let mut body = take_bytes(bytes)?;
-    Entry::decode(*kind, *version, &mut body).map(Some)
+    if version != VERSION || !(MESSAGES..=LABEL).contains(&kind) {
+        return Err(EntryError::Unknown { kind, version });
+    }
+    let arrival = take_arrival(&mut body)?;
+    Ok(Some(match kind {
+        MESSAGES => Stored::Messages { arrival, messages: StoredMessages(body) },
+        _ => Stored::Other(Entry::decode(kind, arrival, &mut body)?),
+    }))
 }
 
 /// Messages of one batch often share topics: each is a back-reference (index + 1), or 0 and the text.
@@ -250,29 +319,31 @@ fn put_messages(out: &mut Vec<u8>, messages: &[Message]) {
     }
 }
 
-fn take_messages(bytes: &mut &[u8]) -> Result<Vec<Message>, EntryError> {
-    let count = take(bytes)?;
-    let mut topics: Vec<String> = Vec::new();
-    let mut messages = Vec::new();
-    for _ in 0..count {
-        let reference = take(bytes)?;
-        let topic = if reference == 0 {
-            let text = std::str::from_utf8(take_bytes(bytes)?).map_err(|_| EntryError::Truncated)?;
-            topics.push(text.to_owned());
-            text.to_owned()
-        } else {
-            usize::try_from(reference - 1).ok().and_then(|i| topics.get(i)).ok_or(EntryError::Truncated)?.clone()
-        };
-        let [flags, rest @ ..] = *bytes else { return Err(EntryError::Truncated) };
-        *bytes = rest;
-        let (payload, oversize) = if *flags & 2 != 0 {
-            (bytes::Bytes::new(), Some(take(bytes)?))
-        } else {
-            (bytes::Bytes::copy_from_slice(take_bytes(bytes)?), None)
-        };
-        messages.push(Message { topic, payload, redelivered: *flags & 1 != 0, oversize });
+impl<'a> StoredMessages<'a> {
+    /// Shows each message in order.
+    pub fn each(self, visit: &mut dyn FnMut(MessageRef<'a>)) -> Result<(), EntryError> {
+        let mut bytes = self.0;
+        let count = take(&mut bytes)?;
+        let mut topics: Vec<&str> = Vec::new();
+        for _ in 0..count {
+            let reference = take(&mut bytes)?;
+            let topic = if reference == 0 {
+                let text = std::str::from_utf8(take_bytes(&mut bytes)?).map_err(|_| EntryError::Truncated)?;
+                topics.push(text);
+                text
+            } else {
+                usize::try_from(reference - 1).ok().and_then(|i| topics.get(i)).ok_or(EntryError::Truncated)?
+            };
+            let [flags, rest @ ..] = bytes else { return Err(EntryError::Truncated) };
+            bytes = rest;
+            let (payload, oversize) = match flags & 2 {
+                0 => (take_bytes(&mut bytes)?, None),
+                _ => (&[][..], Some(take(&mut bytes)?)),
+            };
+            visit(MessageRef { topic, payload, redelivered: flags & 1 != 0, oversize });
+        }
+        Ok(())
     }
-    Ok(messages)
 }
 
 fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {

@@ -220,7 +220,7 @@ fn encode_format(format: &Format) -> Vec<u8> {
 }
 
 fn format_of(value: &[u8], folder: &Path) -> Result<Format, OpenError> {
-    let format: Format = super::snapshot::decode(FORMAT_KEY, open(FORMAT_KEY, value)?)?;
+    let format: Format = super::snapshot::decode(FORMAT_KEY, &open(FORMAT_KEY, value)?)?;
     if format.version > STORE_VERSION {
         return Err(OpenError::Newer { store: folder.to_owned(), found: format.version });
     }

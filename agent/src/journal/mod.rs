@@ -16,8 +16,10 @@
 //! | `z` + batch number | a journal batch: header and entries |
 //!
 //! Numbers are 8 bytes, big-endian, so that keys sort as they count; journal batches sort last, so that they append.
-//! Each value begins with CRC-32C (Castagnoli) over key and payload, little-endian, so that neither a flipped bit nor a
-//! record under a foreign key is taken for good; then a format byte; then the payload.
+//! Each value begins with CRC-32C (Castagnoli) over key and all that follows, little-endian, so that neither a flipped bit
+//! nor a record under a foreign key is taken for good; then a format byte; then the payload, plain, or packed where that
+//! makes it smaller: its length (4 bytes, little-endian) and an LZ4 block. Frames of a batch share topics, names and times,
+//! records and snapshots repeat their field names, and a commit is paid in whole pages: docs/benchmarks.md has both sizes.
 //!
 //! # Promises
 //! - J1: a message is acknowledged, and a frame confirmed, only after the commit that holds it.
@@ -36,14 +38,24 @@ pub mod seen;
 pub mod snapshot;
 pub mod store;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// The store version this build writes.
 pub const STORE_VERSION: u32 = 1;
-/// Format byte of every sealed value.
-const SEAL_FORMAT: u8 = 1;
-/// Bytes that [`seal`] puts before a payload.
-pub const SEAL_BYTES: u64 = 5;
+/// Format byte of a sealed value whose payload is as it was.
+const PLAIN: u8 = 1;
+/// Format byte of a sealed value whose payload is packed.
+const PACKED: u8 = 2;
+/// Bytes that [`seal`] puts before a payload, packed or not.
+pub const SEAL_BYTES: usize = 5;
+/// Bytes of a packed payload that say how long it was.
+const LENGTH_BYTES: usize = 4;
+/// What is shorter is not tried.
+const LEAST_PACKED: usize = 64;
+/// The most that a payload may unpack to: what a damaged length can ask for.
+const MOST_UNPACKED: usize = 1 << 30;
 
 /// The key of the store's format record.
 pub const FORMAT_KEY: &[u8] = b"M";
@@ -72,7 +84,7 @@ pub enum Damage {
     },
     /// The record was written by another version of the format.
     #[error(
-        "record {key} has format {found}, this build reads {SEAL_FORMAT}; run the version of fettle-agent that wrote it"
+        "record {key} has format {found}, this build reads {PLAIN} and {PACKED}; run the version of fettle-agent that wrote it"
     )]
     Format {
         /// The key, readable.
@@ -90,28 +102,56 @@ pub enum Damage {
     },
 }
 
-/// Puts checksum and format byte before `payload`.
+/// Packs `payload` if that makes it smaller, and puts checksum and format byte before it.
 pub fn seal(key: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(payload.len() + 5);
-    value.extend_from_slice(&checksum(key, payload).to_le_bytes());
-    value.push(SEAL_FORMAT);
-    value.extend_from_slice(payload);
+    let mut value = vec![0; SEAL_BYTES];
+    value[SEAL_BYTES - 1] = if pack(payload, &mut value) { PACKED } else { PLAIN };
+    if value.len() == SEAL_BYTES {
+        value.extend_from_slice(payload);
+    }
+    let sum = checksum(key, &value[SEAL_BYTES - 1..]).to_le_bytes();
+    value[..sum.len()].copy_from_slice(&sum);
     value
 }
 
-/// Checks and strips what [`seal`] put before the payload.
-pub fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damage> {
-    let (Some(sum), Some(format)) = (value.first_chunk::<4>(), value.get(4)) else {
+/// Appends the packed form of `payload`, or nothing if that would hardly be smaller.
+fn pack(payload: &[u8], value: &mut Vec<u8>) -> bool {
+    let Some(length) = u32::try_from(payload.len()).ok().filter(|_| payload.len() >= LEAST_PACKED) else {
+        return false;
+    };
+    let begin = value.len();
+    value.extend_from_slice(&length.to_le_bytes());
+    let block = value.len();
+    value.resize(block + lz4_flex::block::get_maximum_output_size(payload.len()), 0);
+    let packed = lz4_flex::block::compress_into(payload, &mut value[block..]).unwrap_or(payload.len());
+    let worth = LENGTH_BYTES + packed < payload.len() - payload.len() / 16;
+    value.truncate(if worth { block + packed } else { begin });
+    worth
+}
+
+/// Checks and takes off what [`seal`] put before the payload, and unpacks it.
+pub fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<Cow<'a, [u8]>, Damage> {
+    let (Some(sum), Some((format, payload))) = (value.first_chunk::<4>(), value.get(4..).and_then(|v| v.split_first()))
+    else {
         return Err(Damage::Checksum { key: readable(key) });
     };
-    let payload = &value[5..];
-    if u32::from_le_bytes(*sum) != checksum(key, payload) {
+    if u32::from_le_bytes(*sum) != checksum(key, &value[4..]) {
         return Err(Damage::Checksum { key: readable(key) });
     }
-    if *format != SEAL_FORMAT {
-        return Err(Damage::Format { key: readable(key), found: *format });
+    match *format {
+        PLAIN => Ok(Cow::Borrowed(payload)),
+        PACKED => unpack(payload).map(Cow::Owned).map_err(|why| Damage::Content { key: readable(key), why }),
+        found => Err(Damage::Format { key: readable(key), found }),
     }
-    Ok(payload)
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
+    let Some((length, block)) = packed.split_first_chunk::<LENGTH_BYTES>() else { return Err("no length".to_owned()) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > MOST_UNPACKED {
+        return Err(format!("{length} bytes are above {MOST_UNPACKED}"));
+    }
+    lz4_flex::block::decompress(block, length).map_err(|e| e.to_string())
 }
 
 fn checksum(key: &[u8], payload: &[u8]) -> u32 {
@@ -160,13 +200,39 @@ mod tests {
 
     #[test]
     fn a_sealed_record_opens_under_its_key_only() {
-        let value = seal(b"z1", b"payload");
-        assert_eq!(open(b"z1", &value), Ok(&b"payload"[..]));
-        assert!(matches!(open(b"z2", &value), Err(Damage::Checksum { .. })));
-        let mut flipped = value.clone();
-        flipped[7] ^= 1;
-        assert!(matches!(open(b"z1", &flipped), Err(Damage::Checksum { .. })));
-        assert!(open(b"z1", &value[..3]).is_err());
+        let repeated = b"temperature, ".repeat(40);
+        for payload in [&b""[..], b"payload", &repeated] {
+            let value = seal(b"z1", payload);
+            assert_eq!(open(b"z1", &value).unwrap(), payload);
+            assert!(matches!(open(b"z2", &value), Err(Damage::Checksum { .. })));
+            for at in 0..value.len() {
+                let mut flipped = value.clone();
+                flipped[at] ^= 1;
+                assert!(matches!(open(b"z1", &flipped), Err(Damage::Checksum { .. })), "byte {at}");
+                assert!(open(b"z1", &value[..at]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_repeats_itself_is_packed_and_noise_is_not() {
+        assert!(seal(b"z", &b"temperature, ".repeat(40)).len() < 60);
+        let mut state = 1u64;
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let noise: Vec<u8> = (0..1000).map(|_| byte()).collect();
+        assert_eq!(seal(b"z", &noise).len(), noise.len() + SEAL_BYTES);
+    }
+
+    #[test]
+    fn a_packed_record_that_lies_about_its_length_is_refused() {
+        let mut value = vec![0, 0, 0, 0, PACKED];
+        value.extend_from_slice(&u32::MAX.to_le_bytes());
+        let sum = checksum(b"z", &value[4..]).to_le_bytes();
+        value[..4].copy_from_slice(&sum);
+        assert!(matches!(open(b"z", &value), Err(Damage::Content { .. })));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Place in the flow: engine -> outbox -> uplink. The records lie in the store; this is the index over them, a state
 //! machine without I/O. Invariants: O1: a record leaves only on Kafka's delivery report. O2: within a lane, records are
 //! handed to Kafka in ascending sequence (the fleet gateway takes a lower sequence for a duplicate). O3: alarms go
-//! first, then health records, then ledger entries. O4: `bytes <= max_bytes` after every [`Outbox::thin`], unless only
+//! first, then health records, then ledger entries; after Kafka was away nothing else leaves until they are delivered. O4: `bytes <= max_bytes` after every [`Outbox::thin`], unless only
 //! records in flight remain.
 //!
 //! A record is never changed here, and librdkafka is never the keeper of anything.
@@ -70,6 +70,9 @@ pub struct Outbox {
     /// While Kafka cannot be reached only alarms are handed over: what lies in the client's queue already cannot be
     /// overtaken by an alarm raised later (O3).
     reachable: bool,
+    /// Kafka came back and has not yet reported on every alarm: what was handed over later could be appended earlier,
+    /// because each topic has brokers and retries of its own.
+    alarms_first: bool,
     /// Newest ledger entry per asset, delivered or not: a newer one says all that an older one says.
     ledger: BTreeMap<String, u64>,
 }
@@ -77,11 +80,19 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox.
     pub fn new(max_bytes: u64) -> Self {
-        Self { lanes: Default::default(), bytes: 0, max_bytes, reachable: true, ledger: BTreeMap::new() }
+        Self {
+            lanes: Default::default(),
+            bytes: 0,
+            max_bytes,
+            reachable: true,
+            alarms_first: false,
+            ledger: BTreeMap::new(),
+        }
     }
 
-    /// Whether Kafka can be reached.
+    /// Whether Kafka can be reached. When it comes back nothing else leaves until the alarms are delivered.
     pub fn set_reachable(&mut self, reachable: bool) {
+        self.alarms_first |= reachable && !self.reachable;
         self.reachable = reachable;
     }
 
@@ -129,7 +140,8 @@ impl Outbox {
         if self.in_flight() >= MAX_IN_FLIGHT {
             return None;
         }
-        let lanes = if self.reachable { &Lane::ALL[..] } else { &[Lane::Alerts] };
+        self.alarms_first &= !self.lanes[index(Lane::Alerts)].queue.is_empty();
+        let lanes = if self.reachable && !self.alarms_first { &Lane::ALL[..] } else { &[Lane::Alerts] };
         lanes.iter().copied().find_map(|lane| {
             let entry = &mut self.lanes[index(lane)];
             let next = entry.queue.get(entry.in_flight).filter(|_| entry.failed == 0)?;
@@ -163,6 +175,8 @@ impl Outbox {
         if entry.queue.binary_search_by_key(&sequence, |p| p.sequence).is_ok_and(|at| at < entry.in_flight) {
             entry.failed += 1;
             entry.settle();
+            // Kafka is there and will not have alarms: the rest must not wait for ever behind them.
+            self.alarms_first &= !(lane == Lane::Alerts && self.reachable);
         }
     }
 
@@ -299,6 +313,24 @@ mod tests {
         outbox.push(Lane::Alerts, 0, 10, 0, "");
         assert_eq!(outbox.next_to_send(), Some((Lane::Alerts, 0)));
         outbox.set_reachable(true);
+        assert_eq!(outbox.next_to_send(), None, "the alarm is not reported on yet");
+        outbox.push(Lane::Alerts, 1, 10, 0, "");
+        assert_eq!(outbox.next_to_send(), Some((Lane::Alerts, 1)));
+        assert!(outbox.delivered(Lane::Alerts, 0) && outbox.next_to_send().is_none());
+        assert!(outbox.delivered(Lane::Alerts, 1));
+        assert_eq!(outbox.next_to_send(), Some((Lane::Health, 0)));
+    }
+
+    #[test]
+    fn alarms_that_kafka_refuses_do_not_hold_up_the_rest() {
+        let mut outbox = Outbox::new(1000);
+        outbox.set_reachable(false);
+        outbox.push(Lane::Alerts, 0, 10, 0, "");
+        outbox.push(Lane::Health, 0, 10, 0, "");
+        assert_eq!(outbox.next_to_send(), Some((Lane::Alerts, 0)));
+        outbox.set_reachable(true);
+        outbox.failed(Lane::Alerts, 0);
+        assert_eq!(outbox.next_to_send(), Some((Lane::Alerts, 0)));
         assert_eq!(outbox.next_to_send(), Some((Lane::Health, 0)));
     }
 

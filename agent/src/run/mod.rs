@@ -370,7 +370,7 @@ impl Daemon {
         };
         match Core::opened(lane, sequence, &value) {
             Ok((key, payload)) => {
-                let (topic, key, payload) = (self.core.topic(lane), key.to_owned(), payload.to_vec());
+                let topic = self.core.topic(lane);
                 shells.producer.send(Outgoing { lane, sequence, topic, key, payload }).is_ok()
             }
             Err(damage) => self.unreadable(lane, sequence, &damage.to_string()),

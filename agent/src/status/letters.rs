@@ -33,7 +33,7 @@ pub fn list(store: &dyn Store, most: usize, json: bool) -> Result<String, StoreE
     let mut letters = Vec::new();
     let mut damaged = 0_u64;
     store.scan(&dead_key(0), b"e", &mut |key, value| {
-        match open(key, value).ok().and_then(|bytes| DeadLetter::decode(bytes).ok()) {
+        match open(key, value).ok().and_then(|bytes| DeadLetter::decode(&bytes).ok()) {
             Some(letter) => letters.push(letter),
             None => damaged += 1,
         }

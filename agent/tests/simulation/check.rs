@@ -136,7 +136,8 @@ impl Witness {
             hold!(number == self.last_batch + 1, "J2", "batch {number} follows {}", self.last_batch);
             (self.last_batch, self.last_value) = (number, mix_bytes(&value));
             let key = batch_key(number);
-            let mut bytes = journal::open(&key, &value).expect("the core has sealed it");
+            let opened = journal::open(&key, &value).expect("the core has sealed it");
+            let mut bytes = &opened[..];
             Header::decode(&mut bytes).expect("the core has written it");
             while let Some(entry) = next_entry(&mut bytes).expect("the core has written it") {
                 self.entry(&entry)?;
@@ -184,11 +185,11 @@ impl Witness {
                 return ControlFlow::Continue(());
             }
             let (kafka_key, payload) = Core::opened(lane, sequence, value).expect("the core has sealed it");
-            found.insert(place, mix_bytes(payload));
-            records.insert((place.0, place.1, mix_bytes(payload)));
+            found.insert(place, mix_bytes(&payload));
+            records.insert((place.0, place.1, mix_bytes(&payload)));
             if lane == Lane::Ledger {
-                newest.insert(kafka_key.to_owned(), sequence);
-                ledger_of.insert(sequence, kafka_key.to_owned());
+                newest.insert(kafka_key.clone(), sequence);
+                ledger_of.insert(sequence, kafka_key);
             }
             ControlFlow::Continue(())
         };

@@ -45,7 +45,8 @@ impl Disk {
         let Some(until) = self.void_until else { return writes.to_vec() };
         let strip = |write: &Write| match write {
             Write::Put(key, value) if key.first() == Some(&b'z') => {
-                let mut bytes = journal::open(key, value).expect("the core has sealed it");
+                let opened = journal::open(key, value).expect("the core has sealed it");
+                let mut bytes = &opened[..];
                 let header = Header::decode(&mut bytes).expect("the core has written it");
                 let mut payload = Vec::new();
                 header.encode(&mut payload);
@@ -76,7 +77,7 @@ impl Disk {
             let mut writes = Vec::new();
             let visit = &mut |key: &[u8], value: &[u8]| {
                 let payload = journal::open(key, value).expect("the core has sealed it");
-                let saved: AssetSnapshot = snapshot::decode(key, payload).expect("the core has written it");
+                let saved: AssetSnapshot = snapshot::decode(key, &payload).expect("the core has written it");
                 let mut door = Door::default();
                 (door.tally, door.frames) = (saved.door.tally.clone(), saved.door.frames);
                 (door.heard, door.heard_at) = (saved.door.heard, saved.door.heard_at);

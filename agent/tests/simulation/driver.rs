@@ -421,7 +421,7 @@ impl World {
             return Err(Violation::new("O1", what));
         };
         let (key, payload) = Core::opened(lane, sequence, &value).expect("the core has sealed it");
-        let flying = Flying { lane, sequence, key: key.to_owned(), payload: payload.to_vec() };
+        let flying = Flying { lane, sequence, key, payload };
         let sent = self.send(flying);
         self.trace.note(self.now, "produce", &[index(lane) as u64, sequence, u64::from(sent)]);
         if sent && self.plan.defect == Some(Defect::DeletedOnProduce) {
