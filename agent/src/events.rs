@@ -142,6 +142,7 @@ pub static EVENTS: &[LogEvent] = &[
     event("mqtt.session_lost", "warn", "The broker no longer knew our session; frames that it held are gone and nodes send again what is not confirmed durable."),
     event("mqtt.refused", "error", "The broker refused a subscription or connection; check credentials and its access list."),
     event("kafka.connected", "info", "A Kafka broker answers."),
+    event("kafka.trouble", "warn", "The connection to Kafka cannot be made: credentials, certificate or name, with what to check."),
     event("kafka.disconnected", "warn", "No Kafka broker answers; records wait in the outbox."),
     event("kafka.delivery_failed", "warn", "A record was not delivered and is tried again."),
 ];

@@ -207,6 +207,8 @@ struct Account {
 struct State {
     lanes: BTreeMap<Lane, LaneState>,
     connected: Option<bool>,
+    /// Why no connection can be made, if that was told.
+    trouble: Option<RDKafkaErrorCode>,
 }
 
 #[derive(Default)]
@@ -294,8 +296,20 @@ impl Account {
         lock(&self.state).lanes.values_mut().for_each(|lane| lane.held &= !lane.under_way.is_empty());
     }
 
+    /// Each attempt fails for the same reason: it is told once, and again after it has changed or Kafka was there.
+    fn trouble(&self, code: RDKafkaErrorCode, reason: &str) {
+        if lock(&self.state).trouble.replace(code) != Some(code) {
+            let remedy = remedy(code);
+            tracing::warn!(event = "kafka.trouble", reason, "the connection to Kafka cannot be made: {remedy}");
+        }
+    }
+
     fn connected(&self, now: bool) {
-        let changed = lock(&self.state).connected.replace(now) != Some(now);
+        let changed = {
+            let mut state = lock(&self.state);
+            state.trouble = state.trouble.filter(|_| !now);
+            state.connected.replace(now) != Some(now)
+        };
         if changed {
             tracing::debug!(connected = now, "Kafka");
             (self.report)(FromKafka::Connected(now));
@@ -330,8 +344,11 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.connected(false);
+        use RDKafkaErrorCode::{AllBrokersDown, Authentication, Resolve, SSL};
+        match error.rdkafka_error_code() {
+            Some(AllBrokersDown) => self.0.connected(false),
+            Some(code @ (Authentication | Resolve | SSL)) => self.0.trouble(code, reason),
+            _ => {}
         }
     }
 }
@@ -352,6 +369,16 @@ impl ProducerContext for Context {
                 self.0.failed(lane, sequence, explain(error), too_large && alone);
             }
         }
+    }
+}
+
+fn remedy(code: RDKafkaErrorCode) -> &'static str {
+    match code {
+        RDKafkaErrorCode::Authentication => {
+            "check `username`, `password_file` and `mechanism` in [kafka] and the brokers' users"
+        }
+        RDKafkaErrorCode::SSL => "check `ca_file` in [kafka.tls], and that `brokers` uses the names in the certificate",
+        _ => "check the names in `brokers` and this machine's name service",
     }
 }
 

@@ -1,6 +1,7 @@
 //! `fettle-sim`: a simulated plant, from the command line.
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -78,7 +79,9 @@ fn main() -> ExitCode {
 
 fn start_log(arguments: &Arguments) -> Result<(), String> {
     let filter = EnvFilter::try_new(&arguments.log).map_err(|e| format!("--log {:?}: {e}", arguments.log))?;
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    // Colour for a person at a terminal; in a file it is dirt.
+    let colour = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_env_filter(filter);
     match arguments.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -34,6 +34,8 @@ const ENTER: f64 = 6.0;
 const RELATIVE_NOISE: f64 = 1e-10;
 /// Own lags together never count as more than this, so that the long-run variance stays finite.
 const MAX_PERSISTENCE: f64 = 0.98;
+/// The largest response to a shock of 1 that a channel at rest may show.
+const MAX_RESPONSE: f64 = 10.0;
 /// Standard deviations about its regime's level within which a healthy channel's past lies.
 const HEALTHY_REACH: f64 = 3.0;
 /// Slides over which the memory of regressors is followed.
@@ -290,6 +292,10 @@ fn unbias(plan: &Plan, moments: &Moments, position: usize, echoes: &[f64], fit: 
     let mut psi = vec![1.0];
     for j in 1..echoes.len() {
         psi.push((1..=LAGS.min(j)).map(|l| phi[l - 1] * psi[j - l]).sum());
+    }
+    // An estimate that rings on has no such response, and a bias computed from one would be nonsense.
+    if psi.iter().any(|p| p.abs() > MAX_RESPONSE) {
+        return;
     }
     let mut shift = vec![0.0; n];
     for (age, at) in (1..=LAGS).zip(&at) {
