@@ -88,6 +88,7 @@ pub(crate) struct ChannelModel {
     pub(crate) mean: f64,
     terms: Vec<usize>,
     beta: Vec<f64>,
+    /// Of the co-moment matrix of the terms: lower triangle, row by row.
     inverse: Vec<f64>,
     /// Innovation variance, SI squared.
     pub(crate) variance: f64,
@@ -246,11 +247,13 @@ impl Model {
     /// regressors that deviate from their means by `deviations`.
     pub(crate) fn leverage(&self, i: usize, deviations: &[f64]) -> f64 {
         let c = &self.channels[i];
-        let n = c.terms.len();
-        let mut sum = 0.0;
-        for (a, row) in c.terms.iter().zip(c.inverse.chunks_exact(n.max(1))) {
-            let dot: f64 = row.iter().zip(&c.terms).map(|(v, b)| v * deviations[*b]).sum();
-            sum += dot * deviations[*a];
+        let (mut sum, mut entries) = (0.0, c.inverse.iter());
+        for (at, a) in c.terms.iter().enumerate() {
+            // The triangle has exactly `at` + 1 entries in this row, the last on the diagonal.
+            let row = c.terms[..at].iter().zip(entries.by_ref());
+            let dot: f64 = row.map(|(b, v)| v * deviations[*b]).sum();
+            let own = entries.next().map_or(0.0, |v| v * deviations[*a]);
+            sum += (2.0 * dot + own) * deviations[*a];
         }
         1.0 / self.rows + sum.max(0.0)
     }
@@ -374,6 +377,11 @@ fn spread_of(plan: &Plan, moments: &Moments, spread: &Moments, position: usize) 
     slopes
 }
 
+/// The lower triangle of a symmetric n x n matrix, row by row.
+fn triangle(matrix: &[f64], n: usize) -> Vec<f64> {
+    (0..n).flat_map(|i| matrix[i * n..=i * n + i].iter().copied()).collect()
+}
+
 impl ChannelModel {
     /// Innovation variance at the operating channels of `row`, as a multiple of `variance`.
     pub(crate) fn spread(&self, means: &[f64], row: &Row) -> f64 {
@@ -383,7 +391,7 @@ impl ChannelModel {
     }
 
     fn new(plan: &Plan, moments: &Moments, position: usize, dynamic: Fit, variance: f64) -> Self {
-        let target = plan.target(position);
+        let (target, terms) = (plan.target(position), dynamic.terms.len());
         let own = |age: usize| dynamic.terms.iter().position(|k| *k == plan.lag(position, age));
         let own = (1..=LAGS).filter_map(own).map(|i| dynamic.beta[i]).sum::<f64>();
         let persistence = own.clamp(0.0, MAX_PERSISTENCE);
@@ -401,7 +409,7 @@ impl ChannelModel {
             mean: moments.mean[target],
             terms: dynamic.terms,
             beta: dynamic.beta,
-            inverse: dynamic.inverse,
+            inverse: triangle(&dynamic.inverse, terms),
             variance,
             inflation: 1.0,
             spread: Vec::new(),
