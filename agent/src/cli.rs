@@ -11,7 +11,7 @@ use fettle_wire::time::{DAY, HOUR, MINUTE, SECOND};
 use crate::log::LogFormat;
 
 /// What `--version` says: a test holds it to the constants.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wire schema 1, store version 1)");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wire schema 1, store version 2)");
 
 const AFTER: &str = "\
 First steps:
@@ -69,7 +69,7 @@ pub enum Command {
     Identity(ConfigArg),
     /// Copy the store to FILE while the agent runs
     Backup(FileArgs),
-    /// Put a backup in the place of the store; the agent must not run
+    /// Put a backup in the place of the store, also while the agent runs; what it replaces is kept beside it
     Restore(FileArgs),
     /// List the messages that could not be used, with topic and reason
     DeadLetters(DeadLetterArgs),

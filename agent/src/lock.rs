@@ -85,13 +85,26 @@ pub fn holder(folder: &Path) -> Result<Option<u32>, LockError> {
     }
 }
 
-/// Asks the agent that holds the store in `folder` to read its configuration again (SIGHUP); gives its process number.
-pub fn signal_reload(folder: &Path) -> Result<u32, LockError> {
+/// What a running agent can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Read the configuration again (SIGHUP).
+    Reload,
+    /// Let a restored backup take the store's place (SIGUSR1).
+    Replace,
+}
+
+/// Asks the agent that holds the store in `folder`; gives its process number.
+pub fn ask(folder: &Path, what: Ask) -> Result<u32, LockError> {
     let pid = holder(folder)?.ok_or_else(|| LockError::NotHeld { folder: folder.to_owned() })?;
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let failed = |source| LockError::Signal { pid, source };
     let process = process.ok_or_else(|| failed(io::Error::from(io::ErrorKind::InvalidData)))?;
-    kill_process(process, Signal::HUP).map_err(|e| failed(e.into()))?;
+    let signal = match what {
+        Ask::Reload => Signal::HUP,
+        Ask::Replace => Signal::USR1,
+    };
+    kill_process(process, signal).map_err(|e| failed(e.into()))?;
     Ok(pid)
 }
 
@@ -135,7 +148,7 @@ mod tests {
     fn a_reload_without_an_agent_signals_nobody() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(LOCK_FILE), "1\n").unwrap();
-        assert!(matches!(signal_reload(folder.path()), Err(LockError::NotHeld { .. })));
+        assert!(matches!(ask(folder.path(), Ask::Reload), Err(LockError::NotHeld { .. })));
     }
 
     #[test]

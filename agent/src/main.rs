@@ -14,6 +14,7 @@ use fettle_agent::cli::{Cli, Command, ConfigArg, DeadLetterArgs, FileArgs, Repla
 use fettle_agent::config::quantity::show_size;
 use fettle_agent::config::{self, Checked, ConfigError};
 use fettle_agent::journal::lmdb::{self, Access, Lmdb};
+use fettle_agent::journal::replace;
 use fettle_agent::status::{self, StatusError, letters, table};
 use fettle_agent::{check, clock, identity, lock, log, replay};
 
@@ -60,7 +61,7 @@ fn show_status(args: &StatusArgs) -> Outcome {
 
 /// The file was checked before this: the agent checks it again, and it is better to learn of a mistake here.
 fn reload(store: &Path) -> Outcome {
-    let pid = lock::signal_reload(store)?;
+    let pid = lock::ask(store, lock::Ask::Reload)?;
     print(&format!(
         "process {pid} was asked to reload; its log (config.reloaded, config.refused) says what came of it\n"
     ))
@@ -86,8 +87,18 @@ fn backup(args: &FileArgs) -> Outcome {
 fn restore(args: &FileArgs) -> Outcome {
     let config = load(&args.config)?;
     let incarnation = lmdb::random(&config.store)?;
-    lmdb::restore(&args.file, &config.store, config.journal.max_bytes, incarnation)?;
-    print(&format!("{} stands in {} as incarnation {incarnation:016x}\n", args.file.display(), config.store.display()))
+    replace::stage_backup(&args.file, &config.store, config.journal.max_bytes, incarnation)?;
+    let (file, store) = (args.file.display(), config.store.display());
+    if lock::holder(&config.store)?.is_none() {
+        // Opening it puts it in place.
+        drop(Lmdb::open(&config.store, config.journal.max_bytes, Access::Write)?);
+        return print(&format!("{file} stands in {store} as incarnation {incarnation:016x}\n"));
+    }
+    let pid = lock::ask(&config.store, lock::Ask::Replace)?;
+    print(&format!(
+        "process {pid} was asked to take {file} for its store, as incarnation {incarnation:016x}; its log (store.replaced, \
+         store.opened) says when it did\n"
+    ))
 }
 
 fn list_letters(args: &DeadLetterArgs) -> Outcome {

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use fettle_agent::acquire::Inbound;
 use fettle_agent::core::generation::Generation;
 use fettle_agent::core::{Birth, Core, Effect, Event, Limits};
+use fettle_agent::journal::lmdb::{Access, Lmdb};
 use fettle_agent::journal::model::{Fate, Model};
-use fettle_agent::journal::store::Store;
+use fettle_agent::journal::store::{Store, Write};
+use fettle_agent::journal::{FORMAT_KEY, STORE_VERSION};
 use fettle_models::{AssetSpec, ChannelSpec, Registry, Role, Settings};
 use fettle_wire::topic::KafkaTopics;
 use fettle_wire::{Arrival, ClockQuality, Durable, Frame, Identity, Lane, Name, Unit, topic};
@@ -328,7 +330,7 @@ fn a_damaged_batch_stops_the_start_and_is_named() {
     rig.feed(1, 0..3, |_| 20.0);
     let (key, mut value) = rig.store.last(b"z", b"{").unwrap().unwrap();
     value[20] ^= 1;
-    rig.store.commit(&[fettle_agent::journal::store::Write::Put(key, value)]).unwrap();
+    rig.store.commit(&[Write::Put(key, value)]).unwrap();
     let error = Core::recover(&rig.store, birth(), generation(1)).err().unwrap().to_string();
     assert!(error.contains("record z") && error.contains("restore a backup"), "{error}");
 }
@@ -347,4 +349,40 @@ fn a_reload_that_changes_an_output_is_a_generation_and_survives() {
     let (core, _) = Core::recover(&rig.store, birth(), changed).unwrap();
     assert_eq!(core.generation().settings.false_alarms_per_asset_month, 0.5);
     assert_eq!(core.shared().generations, generations + 1);
+}
+
+/// Stores of every version, as that version wrote them after [`Rig::feed`] of two assets for 200 s. `FETTLE_WRITE_GOLDEN=1`
+/// writes this version's.
+#[test]
+fn a_store_of_every_version_is_opened_and_goes_on_where_it_stood() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/store");
+    let mut rig = Rig::new(Model::default(), 2);
+    rig.feed(2, 0..200, |s| 20.0 + (s % 7) as f64);
+    if std::env::var_os("FETTLE_WRITE_GOLDEN").is_some() {
+        let mut store = Lmdb::open(&golden.join(format!("v{STORE_VERSION}")), 1 << 24, Access::Write).unwrap();
+        let mut writes = Vec::new();
+        rig.store
+            .scan(&[0], &[u8::MAX; 16], &mut |key, value| {
+                writes.extend((key != FORMAT_KEY).then(|| Write::Put(key.to_vec(), value.to_vec())));
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        store.commit(&writes).unwrap();
+    }
+    for version in 1..=STORE_VERSION {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(golden.join(format!("v{version}/data.mdb")), folder.path().join("data.mdb")).unwrap();
+        assert_eq!(Lmdb::open(folder.path(), 1 << 24, Access::Read).unwrap().format().version, version);
+        let store = Lmdb::open(folder.path(), 1 << 24, Access::Write).unwrap();
+        assert_eq!(store.format().version, STORE_VERSION);
+        let (mut core, recovered) = Core::recover(&store, birth(), generation(2)).unwrap();
+        assert!(recovered.entries > 0, "the journal after the snapshots is replayed");
+        let accounts: Vec<_> = core.accounts().map(|(n, door, q)| (n.to_string(), door.tally.clone(), q)).collect();
+        let live: Vec<_> = rig.core.accounts().map(|(n, door, q)| (n.to_string(), door.tally.clone(), q)).collect();
+        assert_eq!(accounts, live, "version {version}");
+        let mut effects = Vec::new();
+        core.step(at(201), Event::Messages(vec![frame(0, 199, 199, 20.0), frame(0, 200, 200, 20.0)]), &mut effects);
+        let tally = core.accounts().next().unwrap().1.tally.clone();
+        assert_eq!((tally.duplicate, tally.used), (2, 402), "version {version} remembers what it has seen");
+    }
 }

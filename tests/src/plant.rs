@@ -192,6 +192,19 @@ impl Plant {
         })
     }
 
+    /// Waits until the broker has acknowledged `frames` frames more than the agent has confirmed.
+    pub fn await_unconfirmed(&mut self, frames: u64, within: Duration) {
+        eventually(&format!("{frames} frames are with the broker alone"), within, || {
+            let ledger = self.sim_ledger()?;
+            // Each frame sent again may be acknowledged again.
+            let known = ledger.frames.confirmed + ledger.traffic.resent;
+            if ledger.traffic.acknowledged >= known + frames {
+                return Ok(());
+            }
+            Err(format!("{} acknowledged, {known} confirmed or sent again", ledger.traffic.acknowledged))
+        });
+    }
+
     /// Waits until Kafka has everything that the agent has to say.
     pub fn await_outbox_empty(&self, within: Duration) {
         eventually("the outbox is empty", within, || match self.agent.metric("fettle_agent_kafka_lag_records")? {

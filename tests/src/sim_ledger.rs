@@ -31,6 +31,8 @@ pub struct Traffic {
     pub sent: u64,
     /// Frames handed to the link again.
     pub resent: u64,
+    /// Acknowledgements by the broker.
+    pub acknowledged: u64,
     /// Publishes that went to the broker.
     pub published: u64,
 }

@@ -6,16 +6,16 @@
 //! LMDB's own lock. The files are `data.mdb` and `lock.mdb`.
 #![expect(unsafe_code, reason = "opening a memory-mapped environment is unsafe in heed; nothing else here is")]
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::ops::{Bound, ControlFlow};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, WithTls};
 
+use super::replace::{self, DATA, io, private};
 use super::store::{Pair, Store, StoreError, Visit, Write};
-use super::{Damage, FORMAT_KEY, Format, STORE_VERSION, open, seal};
+use super::{Damage, FORMAT_KEY, Format, STORE_VERSION, open, seal, snapshot};
 use crate::lock::{LockError, StoreLock};
 
 /// Why the store could not be opened, copied or restored.
@@ -58,6 +58,17 @@ pub enum OpenError {
     /// There is no store.
     #[error("{0} holds no store; fettle-agent run makes one at its first start")]
     Absent(PathBuf),
+    /// There is no such backup.
+    #[error("{0} is no file; name a backup made by fettle-agent backup")]
+    NoBackup(PathBuf),
+    /// The file is no store that this build can use. The store in place is untouched.
+    #[error("{file} cannot be restored: {source}")]
+    NotABackup {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: Box<OpenError>,
+    },
     /// The target exists.
     #[error("{0} exists already; name a file that does not")]
     Exists(PathBuf),
@@ -88,20 +99,39 @@ pub enum Access {
 }
 
 impl Lmdb {
-    /// Opens the store in `folder`. `max_bytes` is the most it can ever take on disk.
+    /// Opens the store in `folder`. `max_bytes` is the most it can ever take on disk. To be written, a restored backup
+    /// that waits takes its place first, and a store of an older version is migrated.
     pub fn open(folder: &Path, max_bytes: u64, access: Access) -> Result<Self, OpenError> {
-        let lock = match access {
-            Access::Write => Some(StoreLock::take(folder)?),
-            Access::Read if !folder.join("data.mdb").exists() => return Err(OpenError::Absent(folder.to_owned())),
-            Access::Read => None,
-        };
-        let lmdb = |source| OpenError::Lmdb { store: folder.to_owned(), source };
-        let env = open_env(folder, max_bytes, access).map_err(lmdb)?;
+        if access == Access::Read {
+            if !folder.join(DATA).exists() {
+                return Err(OpenError::Absent(folder.to_owned()));
+            }
+            return Self::open_as_it_is(folder, max_bytes, access);
+        }
+        let lock = StoreLock::take(folder)?;
+        replace::finish(folder)?;
+        let mut store = Self::open_as_it_is(folder, max_bytes, access)?;
+        let from = store.format.version;
+        if from < STORE_VERSION {
+            replace::stage_migration(&store, folder, max_bytes, from)?;
+            drop(store);
+            replace::finish(folder)?;
+            store = Self::open_as_it_is(folder, max_bytes, access)?;
+            tracing::info!(event = "store.migrated", from, to = STORE_VERSION, "the store has this build's version");
+        }
+        store._lock = Some(lock);
+        Ok(store)
+    }
+
+    /// Opens without lock, replacement or migration: for this module's own use, on a folder whose lock is held.
+    pub(super) fn open_as_it_is(folder: &Path, max_bytes: u64, access: Access) -> Result<Self, OpenError> {
+        let env = open_env(folder, max_bytes, access)
+            .map_err(|source| OpenError::Lmdb { store: folder.to_owned(), source })?;
         let (keys, format) = match access {
             Access::Write => open_keys(&env, folder)?,
             Access::Read => read_keys(&env, folder)?,
         };
-        Ok(Self { env, keys, format, _lock: lock })
+        Ok(Self { env, keys, format, _lock: None })
     }
 
     /// The store's identity.
@@ -125,38 +155,6 @@ impl Lmdb {
     }
 }
 
-/// Puts a backup in the place of the store in `folder`. The store gets a new incarnation: its sequences go back, so the
-/// fleet gateway must count it anew. What it replaces is kept beside it.
-pub fn restore(file: &Path, folder: &Path, max_bytes: u64, incarnation: u64) -> Result<(), OpenError> {
-    let held = StoreLock::take(folder)?;
-    let staging = folder.join("restoring");
-    if staging.exists() {
-        std::fs::remove_dir_all(&staging).map_err(io("cannot remove", &staging))?;
-    }
-    std::fs::create_dir(&staging).map_err(io("cannot make folder", &staging))?;
-    let copy = staging.join("data.mdb");
-    std::fs::copy(file, &copy).map_err(io("cannot copy", file))?;
-    private(&copy)?;
-    // Opening checks that it is a store of a version we know, before anything is replaced.
-    drop(Lmdb::open(&staging, max_bytes, Access::Read)?);
-    let mut store = Lmdb::open(&staging, max_bytes, Access::Write)?;
-    store.format.incarnation = incarnation;
-    let value = seal(FORMAT_KEY, &encode_format(&store.format));
-    store.commit(&[Write::Put(FORMAT_KEY.to_vec(), value)])?;
-    drop(store);
-    let data = folder.join("data.mdb");
-    if data.exists() {
-        let aside = folder.join("data.mdb.replaced");
-        std::fs::rename(&data, &aside).map_err(io("cannot rename", &data))?;
-    }
-    let _ = std::fs::remove_file(folder.join("lock.mdb"));
-    std::fs::rename(&copy, &data).map_err(io("cannot rename to", &data))?;
-    std::fs::remove_dir_all(&staging).map_err(io("cannot remove", &staging))?;
-    sync_folder(folder)?;
-    drop(held);
-    Ok(())
-}
-
 fn open_env(folder: &Path, max_bytes: u64, access: Access) -> Result<Env<WithTls>, heed::Error> {
     let page = 4096;
     let mut options = EnvOpenOptions::new();
@@ -167,7 +165,7 @@ fn open_env(folder: &Path, max_bytes: u64, access: Access) -> Result<Env<WithTls
         unsafe { options.flags(EnvFlags::READ_ONLY) };
     }
     // SAFETY: the files are changed by LMDB alone: the folder is the agent's own, a second agent is kept away by the
-    // lock file, and restore replaces the file by rename while holding that lock.
+    // lock file, and a replacement renames files while holding that lock and with no environment open.
     unsafe { options.open(folder) }
 }
 
@@ -184,7 +182,7 @@ fn open_keys(env: &Env<WithTls>, folder: &Path) -> Result<(Keys, Format), OpenEr
         Some(format) => format,
         None => {
             let format = Format { version: STORE_VERSION, incarnation: random(folder)? };
-            keys.put(&mut txn, FORMAT_KEY, &seal(FORMAT_KEY, &encode_format(&format))).map_err(lmdb)?;
+            keys.put(&mut txn, FORMAT_KEY, &seal(FORMAT_KEY, &snapshot::encode(&format))).map_err(lmdb)?;
             format
         }
     };
@@ -215,30 +213,17 @@ pub fn random(folder: &Path) -> Result<u64, OpenError> {
     })
 }
 
-fn encode_format(format: &Format) -> Vec<u8> {
-    super::snapshot::encode(format)
-}
-
 fn format_of(value: &[u8], folder: &Path) -> Result<Format, OpenError> {
-    let format: Format = super::snapshot::decode(FORMAT_KEY, &open(FORMAT_KEY, value)?)?;
+    let format: Format = snapshot::decode(FORMAT_KEY, &open(FORMAT_KEY, value)?)?;
+    if format.version == 0 {
+        return Err(
+            Damage::Content { key: super::readable(FORMAT_KEY), why: "there is no version 0".to_owned() }.into()
+        );
+    }
     if format.version > STORE_VERSION {
         return Err(OpenError::Newer { store: folder.to_owned(), found: format.version });
     }
     Ok(format)
-}
-
-/// What a plant's machines do is nobody else's business: readable by the agent's user alone.
-fn private(file: &Path) -> Result<(), OpenError> {
-    std::fs::set_permissions(file, Permissions::from_mode(0o600)).map_err(io("cannot protect", file))
-}
-
-fn sync_folder(folder: &Path) -> Result<(), OpenError> {
-    File::open(folder).and_then(|f| f.sync_all()).map_err(io("cannot sync folder", folder))
-}
-
-fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { what, path, source }
 }
 
 fn store_error(error: heed::Error) -> StoreError {
@@ -346,10 +331,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut newer = store(folder.path());
         let format = Format { version: STORE_VERSION + 1, incarnation: 1 };
-        newer.commit(&[put(FORMAT_KEY, &seal(FORMAT_KEY, &encode_format(&format)))]).unwrap();
+        newer.commit(&[put(FORMAT_KEY, &seal(FORMAT_KEY, &snapshot::encode(&format)))]).unwrap();
         drop(newer);
         let error = Lmdb::open(folder.path(), 1 << 24, Access::Write).unwrap_err();
-        assert!(matches!(error, OpenError::Newer { found: 2, .. }), "{error}");
+        assert!(matches!(error, OpenError::Newer { found: 3, .. }), "{error}");
     }
 
     #[test]
@@ -360,22 +345,5 @@ mod tests {
         assert!(matches!(error, StoreError::Full(_)), "{error}");
         assert_eq!(small.get(b"a").unwrap(), None);
         small.commit(&[put(b"a", b"1")]).unwrap();
-    }
-
-    #[test]
-    fn a_backup_of_a_store_in_use_restores_with_a_new_incarnation() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut used = store(folder.path());
-        used.commit(&[put(b"a", b"1")]).unwrap();
-        let file = folder.path().join("copy.fettle");
-        used.backup(&file).unwrap();
-        assert!(matches!(used.backup(&file), Err(OpenError::Exists(_))));
-        let incarnation = used.format().incarnation;
-        assert!(matches!(restore(&file, folder.path(), 1 << 24, 7), Err(OpenError::Lock(_))));
-        drop(used);
-        restore(&file, folder.path(), 1 << 24, 7).unwrap();
-        let restored = store(folder.path());
-        assert_ne!(restored.format().incarnation, incarnation);
-        assert_eq!(restored.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
     }
 }

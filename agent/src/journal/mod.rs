@@ -34,6 +34,7 @@
 pub mod entry;
 pub mod lmdb;
 pub mod model;
+pub mod replace;
 pub mod seen;
 pub mod snapshot;
 pub mod store;
@@ -42,8 +43,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// The store version this build writes.
-pub const STORE_VERSION: u32 = 1;
+/// The store version this build writes: 1 kept every payload as it was, 2 packs what gets smaller by it
+/// ([`replace`] migrates).
+pub const STORE_VERSION: u32 = 2;
 /// Format byte of a sealed value whose payload is as it was.
 const PLAIN: u8 = 1;
 /// Format byte of a sealed value whose payload is packed.

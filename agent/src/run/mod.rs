@@ -25,6 +25,7 @@ use crate::core::generation::Generation;
 use crate::core::{Birth, Core, Effect, Event, Limits, RecoverError};
 use crate::identity;
 use crate::journal::lmdb::{Access, Lmdb, OpenError};
+use crate::journal::replace;
 use crate::journal::store::{Store, StoreError};
 use crate::outbox::record;
 use crate::status::report::Phase;
@@ -74,8 +75,16 @@ pub enum RunError {
     Uplink(#[from] crate::uplink::UplinkError),
 }
 
-/// Runs the agent until SIGTERM or SIGINT.
-pub fn run(config: Checked) -> Result<(), RunError> {
+/// Runs the agent until SIGTERM or SIGINT. A restored backup begins a new life: everything is let go of and opened anew.
+pub fn run(mut config: Checked) -> Result<(), RunError> {
+    while let Some(next) = live(config)? {
+        config = next;
+    }
+    Ok(())
+}
+
+/// From opening the store to its clean end; the configuration to go on with, if another store takes its place.
+fn live(config: Checked) -> Result<Option<Checked>, RunError> {
     let key = identity::load_or_create(&config.store)?;
     let store = Lmdb::open(&config.store, config.journal.max_bytes, Access::Write)?;
     let incarnation = store.format().incarnation;
@@ -111,12 +120,20 @@ pub fn run(config: Checked) -> Result<(), RunError> {
         incarnation = format!("{incarnation:016x}"), version = env!("CARGO_PKG_VERSION"), "the agent runs");
     daemon.gauge.refresh(&daemon.core, &daemon.store, &daemon.clock, true);
     daemon.gauge.phase(Phase::Running);
-    runtime.block_on(daemon.serve(&mut shells));
+    let end = runtime.block_on(daemon.serve(&mut shells));
     daemon.gauge.phase(Phase::Stopping);
     runtime.block_on(daemon.stop(&mut shells));
     shells.end();
-    tracing::info!(event = "agent.stopped", "clean stop: everything acknowledged is on disk");
-    Ok(())
+    match end {
+        End::Stop => {
+            tracing::info!(event = "agent.stopped", "clean stop: everything acknowledged is on disk");
+            Ok(None)
+        }
+        End::Replace => {
+            tracing::warn!(event = "store.replaced", "a restored backup takes the store's place");
+            Ok(Some(daemon.config))
+        }
+    }
 }
 
 impl Birth {
@@ -131,10 +148,10 @@ impl Birth {
     }
 }
 
-/// What the loop ended a turn with.
-enum Turn {
-    Stepped,
+/// Why the loop ended.
+enum End {
     Stop,
+    Replace,
 }
 
 struct Daemon {
@@ -147,7 +164,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn serve(&mut self, shells: &mut Shells) {
+    async fn serve(&mut self, shells: &mut Shells) -> End {
         // The configuration may have changed while the agent was away; the generation of a first start is the first entry.
         let reload = Event::Reload(Box::new(Generation::of(&self.config)), Limits::of(&self.config));
         self.step(reload, shells);
@@ -155,9 +172,8 @@ impl Daemon {
         self.step(Event::Reachable(false), shells);
         self.commit_if_due(shells).await;
         loop {
-            match self.turn(shells).await {
-                Turn::Stepped => {}
-                Turn::Stop => return,
+            if let Some(end) = self.turn(shells).await {
+                return end;
             }
             while self.step_ready(shells) {
                 if self.core.commit_due(self.clock.monotonic()) {
@@ -172,7 +188,7 @@ impl Daemon {
     }
 
     /// Waits for whatever comes first and steps it.
-    async fn turn(&mut self, shells: &mut Shells) -> Turn {
+    async fn turn(&mut self, shells: &mut Shells) -> Option<End> {
         let now = self.clock.monotonic();
         let commit = self.core.next_commit().map(|at| Duration::from_micros(at.saturating_sub(now)));
         let wait = commit.map_or(TICK, |commit| commit.min(TICK));
@@ -180,7 +196,11 @@ impl Daemon {
             biased;
             signal = shells.signals.recv() => match signal {
                 Some(Signal::Reload) => self.reload(shells),
-                Some(Signal::Stop) | None => return Turn::Stop,
+                Some(Signal::Replace) if replace::waits(&self.config.store) => return Some(End::Replace),
+                Some(Signal::Replace) => {
+                    tracing::warn!(event = "store.not_replaced", "SIGUSR1, but no restored backup waits in the store");
+                }
+                Some(Signal::Stop) | None => return Some(End::Stop),
             },
             Some(report) = shells.from_kafka.recv() => self.kafka(report, shells),
             Some(event) = shells.from_broker.recv() => self.broker(event, shells),
@@ -189,7 +209,7 @@ impl Daemon {
         if self.gauge.tick_due(self.clock.monotonic(), TICK) {
             self.step(Event::Tick, shells);
         }
-        Turn::Stepped
+        None
     }
 
     /// Steps one more event if one is ready: most of the cost is the waking up.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 use tokio::sync::{mpsc, watch};
 
@@ -21,6 +21,8 @@ use crate::uplink::{FromKafka, Inbox, Producer};
 pub(super) enum Signal {
     /// SIGHUP.
     Reload,
+    /// SIGUSR1: another store waits to take this one's place.
+    Replace,
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -55,13 +57,17 @@ impl Shells {
     /// Takes signals and the HTTP address, so that a start that cannot succeed fails before recovery.
     pub(super) fn serve(config: &Checked, reports: watch::Receiver<Arc<Report>>) -> Result<Serving, RunError> {
         let (sender, signals) = mpsc::unbounded_channel();
-        let mut caught = Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(start("the signal handler"))?;
+        let mut caught = Signals::new([SIGHUP, SIGUSR1, SIGTERM, SIGINT]).map_err(start("the signal handler"))?;
         let handle = caught.handle();
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
                 for signal in caught.forever() {
-                    let signal = if signal == SIGHUP { Signal::Reload } else { Signal::Stop };
+                    let signal = match signal {
+                        SIGHUP => Signal::Reload,
+                        SIGUSR1 => Signal::Replace,
+                        _ => Signal::Stop,
+                    };
                     if sender.send(signal).is_err() {
                         return;
                     }
