@@ -239,6 +239,9 @@ fn alert(sequence: u64, change: Change, state: AlarmState, by: Option<(&str, &st
         message: "behaves unusually".into(),
         contributions: Vec::new(),
         flags: Vec::new(),
+        shelved_until: None,
+        comment: None,
+        label: None,
         by: by.map(|(person, _)| person.into()),
         command: by.map(|(_, command)| command.into()),
     };

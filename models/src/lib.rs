@@ -19,6 +19,7 @@ pub mod registry;
 pub mod settings;
 pub mod window;
 
+pub use alarm::Act;
 pub use engine::{Engine, Output, Reading, Source, StateError};
 pub use registry::{AssetSpec, ChannelSpec, Component, Registry, RegistryProblem, Role};
 pub use settings::{SettingProblem, Settings, UnknownPolicy};

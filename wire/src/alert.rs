@@ -55,6 +55,26 @@ pub enum Change {
     Returned,
     /// A person acknowledged.
     Acknowledged,
+    /// A person shelved the alarm until an instant: it goes on, and annunciates nothing.
+    Shelved,
+    /// The shelf ended, by a person or by time.
+    Unshelved,
+    /// A person wrote a comment.
+    Commented,
+    /// A person said what the alarm was.
+    Labelled,
+}
+
+/// What an alarm turned out to be: feedback that later learning rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Label {
+    /// The machine did have what the alarm said.
+    Confirmed,
+    /// The machine was healthy.
+    FalseAlarm,
+    /// Maintenance has been done.
+    MaintenanceDone,
 }
 
 /// The body of a record on `fettle.alerts`.
@@ -88,7 +108,16 @@ pub struct Alert {
     /// Data-quality flags of the inputs (`imputed:<channel>`, `restamped`, ..).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
-    /// Who acknowledged.
+    /// While shelved, the event time at which the shelf ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shelved_until: Option<Micros>,
+    /// What a person wrote, with a change of `commented`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// What a person last said this occurrence was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// Who asked for the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// The command that this change confirms.

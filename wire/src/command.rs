@@ -10,9 +10,10 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::Label;
 use crate::id::Name;
 use crate::json::{self, JsonError};
-use crate::time::Micros;
+use crate::time::{DAY, Micros};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +28,63 @@ pub enum Request {
         /// Which occurrence; an acknowledgement of an ended one changes nothing.
         occurrence: u64,
     },
+    /// Let the alarm go on without annunciation until `until`, event time.
+    Shelve {
+        /// The asset.
+        asset: Name,
+        /// The condition.
+        condition: String,
+        /// When the shelf ends by itself; at most [`MAX_SHELF`] after the alarm's present.
+        until: Micros,
+    },
+    /// End a shelf before its time.
+    Unshelve {
+        /// The asset.
+        asset: Name,
+        /// The condition.
+        condition: String,
+    },
+    /// Write a comment to an occurrence, ended or not.
+    Comment {
+        /// The asset.
+        asset: Name,
+        /// The condition.
+        condition: String,
+        /// Which occurrence.
+        occurrence: u64,
+        /// What to say; at most [`MAX_COMMENT`] bytes.
+        text: String,
+    },
+    /// Say what an occurrence was, ended or not.
+    Label {
+        /// The asset.
+        asset: Name,
+        /// The condition.
+        condition: String,
+        /// Which occurrence.
+        occurrence: u64,
+        /// What it was.
+        label: Label,
+    },
     /// Take a quarantined asset into service with the channels it has shown.
     Adopt {
         /// The asset.
         asset: Name,
     },
+}
+
+impl Request {
+    /// The asset it is about.
+    pub fn asset(&self) -> &Name {
+        match self {
+            Self::Acknowledge { asset, .. }
+            | Self::Shelve { asset, .. }
+            | Self::Unshelve { asset, .. }
+            | Self::Comment { asset, .. }
+            | Self::Label { asset, .. }
+            | Self::Adopt { asset } => asset,
+        }
+    }
 }
 
 /// One command.
@@ -55,8 +108,12 @@ pub struct Command {
     pub request: Request,
 }
 
-/// The longest command id and issuer, in bytes.
+/// The longest command id, issuer and condition, in bytes.
 pub const MAX_COMMAND_TEXT: usize = 256;
+/// The longest comment, in bytes.
+pub const MAX_COMMENT: usize = 2048;
+/// The longest shelf: who needs longer takes the channel or the asset out of the configuration.
+pub const MAX_SHELF: Micros = 30 * DAY;
 
 impl Command {
     /// Whether texts are bounded and the version is readable; the reason if not.
@@ -65,9 +122,16 @@ impl Command {
             return Err("schema_version");
         }
         let condition = match &self.request {
-            Request::Acknowledge { condition, .. } => condition.len(),
+            Request::Acknowledge { condition, .. }
+            | Request::Shelve { condition, .. }
+            | Request::Unshelve { condition, .. }
+            | Request::Comment { condition, .. }
+            | Request::Label { condition, .. } => condition.len(),
             Request::Adopt { .. } => 0,
         };
+        if matches!(&self.request, Request::Comment { text, .. } if text.is_empty() || text.len() > MAX_COMMENT) {
+            return Err("text_length");
+        }
         if self.id.is_empty() || self.id.len().max(self.issuer.len()).max(condition) > MAX_COMMAND_TEXT {
             return Err("text_length");
         }
@@ -128,6 +192,22 @@ mod tests {
         let asset = Name::new("pump-1").unwrap();
         let request = Request::Acknowledge { asset, condition: longer, occurrence: 1 };
         assert_eq!(Command { request, ..acknowledge() }.check(), Err("text_length"));
+    }
+
+    #[test]
+    fn a_comment_says_something_and_has_a_bound() {
+        let comment = |text: String| Command {
+            request: Request::Comment {
+                asset: Name::new("pump-1").unwrap(),
+                condition: "anomaly".into(),
+                occurrence: 1,
+                text,
+            },
+            ..acknowledge()
+        };
+        assert_eq!(comment("x".repeat(MAX_COMMENT)).check(), Ok(()));
+        assert_eq!(comment("x".repeat(MAX_COMMENT + 1)).check(), Err("text_length"));
+        assert_eq!(comment(String::new()).check(), Err("text_length"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub mod time;
 pub mod topic;
 pub mod unit;
 
-pub use alert::{AlarmState, Alert, Change, Priority};
+pub use alert::{AlarmState, Alert, Change, Label, Priority};
 pub use command::{Command, Request};
 pub use confirm::Durable;
 pub use frame::{Frame, Quality, Waveform};

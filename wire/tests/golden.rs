@@ -14,7 +14,8 @@ use ed25519_dalek::SigningKey;
 use fettle_wire::time::{MINUTE, SECOND};
 use fettle_wire::{
     AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Frame, Health, Identity,
-    Indicator, Lane, LedgerEntry, Name, NodeAccount, Priority, Quality, Request, Rul, Tally, Verdict, Waveform, json,
+    Indicator, Label, Lane, LedgerEntry, Name, NodeAccount, Priority, Quality, Request, Rul, Tally, Verdict, Waveform,
+    json,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -151,6 +152,9 @@ fn an_envelope_with_an_alert() {
         message: "vibration is 3.1 times what the baseline expects".into(),
         contributions: contributions(),
         flags: vec!["imputed:pressure".into()],
+        shelved_until: None,
+        comment: None,
+        label: None,
         by: Some("ada".into()),
         command: Some("c-17".into()),
     };
@@ -245,4 +249,14 @@ fn commands() {
     let acknowledge = Request::Acknowledge { asset: name("pump-1"), condition: "anomaly".into(), occurrence: 3 };
     golden_command("command-acknowledge.json", acknowledge);
     golden_command("command-adopt.json", Request::Adopt { asset: name("pump-2") });
+    let (asset, condition) = (name("pump-1"), String::from("limit.temperature"));
+    let shelve = Request::Shelve { asset: asset.clone(), condition: condition.clone(), until: NOW + 60 * MINUTE };
+    golden_command("command-shelve.json", shelve);
+    let unshelve = Request::Unshelve { asset: asset.clone(), condition: condition.clone() };
+    golden_command("command-unshelve.json", unshelve);
+    let text = "seal replaced on Friday".into();
+    let comment = Request::Comment { asset: asset.clone(), condition: condition.clone(), occurrence: 2, text };
+    golden_command("command-comment.json", comment);
+    let label = Request::Label { asset, condition, occurrence: 2, label: Label::MaintenanceDone };
+    golden_command("command-label.json", label);
 }

@@ -146,5 +146,7 @@ fn commands_fit_their_schema_and_wrong_ones_do_not() {
     ];
     let text = include_str!("../schema/command.schema.json");
     wrong_samples_are_refused(&schema, text, &golden("command-acknowledge"), &wrong);
-    assert!(schema.is_valid(&golden("command-adopt")));
+    for other in ["command-adopt", "command-shelve", "command-unshelve", "command-comment", "command-label"] {
+        assert!(schema.is_valid(&golden(other)), "{other}");
+    }
 }

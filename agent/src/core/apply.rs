@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fettle_models::{Reading, Source};
+use fettle_models::{Act, Reading, Source};
 use fettle_wire::frame::FrameError;
 use fettle_wire::time::DAY;
 use fettle_wire::topic::{self, Native};
@@ -292,13 +292,17 @@ impl Core {
         }
         match &command.request {
             Request::Acknowledge { asset, condition, occurrence } => {
-                if self.slots.get(asset).is_some_and(|slot| !self.slot_open(slot)) {
-                    return Ok(());
-                }
-                let (by, id) = (&command.issuer, &command.id);
-                self.engine.acknowledge(asset, condition, *occurrence, by, id, &mut self.outputs)?;
-                self.touch(asset);
-                Ok(())
+                self.act(&command, asset, condition, Act::Acknowledge { occurrence: *occurrence })
+            }
+            Request::Shelve { asset, condition, until } => {
+                self.act(&command, asset, condition, Act::Shelve { until: *until })
+            }
+            Request::Unshelve { asset, condition } => self.act(&command, asset, condition, Act::Unshelve),
+            Request::Comment { asset, condition, occurrence, text } => {
+                self.act(&command, asset, condition, Act::Comment { occurrence: *occurrence, text: text.clone() })
+            }
+            Request::Label { asset, condition, occurrence, label } => {
+                self.act(&command, asset, condition, Act::Label { occurrence: *occurrence, label: *label })
             }
             Request::Adopt { asset } => {
                 if shared_open {
@@ -310,6 +314,16 @@ impl Core {
                 Ok(())
             }
         }
+    }
+
+    /// Asks something of an alarm in a person's name.
+    fn act(&mut self, command: &Command, asset: &Name, condition: &str, act: Act) -> Result<(), &'static str> {
+        if self.slots.get(asset).is_some_and(|slot| !self.slot_open(slot)) {
+            return Ok(());
+        }
+        self.engine.act(asset, condition, &act, &command.issuer, &command.id, &mut self.outputs)?;
+        self.touch(asset);
+        Ok(())
     }
 
     fn apply_generation(&mut self, payload: &[u8]) {

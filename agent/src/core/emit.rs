@@ -23,7 +23,10 @@ impl Core {
                     let change = serde_json::to_string(&alert.change).unwrap_or_default();
                     let about = [alert.asset.as_bytes(), alert.condition.as_bytes(), change.as_bytes()];
                     let (occurrence, at) = (alert.occurrence.to_be_bytes(), alert.at.to_be_bytes());
-                    self.emit(Lane::Alerts, &alert.asset, &[about[0], about[1], about[2], &occurrence, &at], &alert);
+                    // People may say several things of one occurrence between two evaluations.
+                    let command = alert.command.as_deref().unwrap_or_default().as_bytes();
+                    let about = [about[0], about[1], about[2], &occurrence, &at, command];
+                    self.emit(Lane::Alerts, &alert.asset, &about, &alert);
                     self.pending.urgent |= !self.replaying;
                 }
                 Output::Health(health) => {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fettle_wire::{Command, Micros, Name, Request, time};
+use fettle_wire::{Command, Micros, Name, time};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -268,7 +268,7 @@ fn command_change(payload: Option<&[u8]>, now: Micros) -> Result<Option<Change>,
     if command.expires.saturating_add(KEEP_COMMANDS) < now {
         return Ok(None);
     }
-    let (Request::Acknowledge { asset, .. } | Request::Adopt { asset }) = &command.request;
+    let asset = command.request.asset();
     let key = asset::command_key(&command.site, asset, &command.id);
     let value = command.encode().map_err(|_| ())?.into_bytes();
     Ok((key.len() <= 511).then_some(Change { key, value: Some(value) }))
@@ -276,6 +276,8 @@ fn command_change(payload: Option<&[u8]>, now: Micros) -> Result<Option<Change>,
 
 #[cfg(test)]
 mod tests {
+    use fettle_wire::Request;
+
     use super::*;
 
     #[test]

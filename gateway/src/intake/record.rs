@@ -139,8 +139,8 @@ pub(crate) mod tests {
 
     pub(crate) fn alert(asset: &str, condition: &str, occurrence: u64, change: Change) -> Alert {
         let state = match change {
-            Change::Raised => AlarmState::Unacknowledged,
-            Change::Acknowledged => AlarmState::Acknowledged,
+            Change::Raised | Change::Shelved | Change::Unshelved => AlarmState::Unacknowledged,
+            Change::Acknowledged | Change::Commented | Change::Labelled => AlarmState::Acknowledged,
             Change::Returned => AlarmState::ReturnedUnacknowledged,
         };
         let at = 1_000_000 * occurrence as i64;
@@ -158,6 +158,9 @@ pub(crate) mod tests {
             message: "behaves unusually".into(),
             contributions: Vec::new(),
             flags: Vec::new(),
+            shelved_until: None,
+            comment: None,
+            label: None,
             by: None,
             command: None,
         }

@@ -20,8 +20,8 @@
 //! L2: acknowledging twice changes nothing the second time; acknowledging an ended occurrence changes nothing.
 //! L3: one step makes at most one transition.
 //!
-//! Shelving, suppression by design, out of service and latching are states of the standard that this machine does not
-//! have.
+//! Shelving stands beside this machine ([`super::act`]). Suppression by design, out of service and latching are states of
+//! the standard that it does not have.
 
 use fettle_wire::{AlarmState, Change, Micros};
 use serde::{Deserialize, Serialize};

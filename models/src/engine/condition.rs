@@ -7,12 +7,13 @@
 //! Priorities: a limit is high; an anomaly is medium, and high where it is a hundred times less likely than what raises
 //! an alarm.
 
-use fettle_wire::{Alert, Change, Contribution, Micros, Priority, Unit, Verdict};
+use fettle_wire::command::MAX_SHELF;
+use fettle_wire::{Alert, Change, Contribution, Label, Micros, Priority, Unit, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::asset::Asset;
 use super::{Output, Rules};
-use crate::alarm::{Alarm, Signal, Transition};
+use crate::alarm::{Act, Alarm, Signal, Transition};
 use crate::detect::tail;
 use crate::registry::Role;
 use crate::window::Summary;
@@ -26,7 +27,7 @@ const LIMIT: &str = "limit.";
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Condition {
     pub(super) alarm: Alarm,
-    /// The last alert, while the alarm is not normal: what an acknowledgement refers to.
+    /// The last alert: what a person's request refers to. It carries the shelf and the occurrence's label.
     last: Option<Box<Alert>>,
 }
 
@@ -48,6 +49,7 @@ impl Asset {
             self.judge_limit(rules, end, at, out);
         }
         self.judge_orphans(rules, end, out);
+        self.end_shelves(end, out);
     }
 
     fn judge_anomaly(&mut self, rules: &Rules, end: Micros, out: &mut Vec<Output>) {
@@ -180,14 +182,15 @@ impl Asset {
     fn alert(&mut self, condition: &str, change: Transition, evidence: Option<Evidence>, out: &mut Vec<Output>) {
         let (Some(evidence), Some(kept)) = (evidence, self.conditions.get_mut(condition)) else { return };
         // The priority of an occurrence is that of its raise.
-        let before = kept.last.as_ref().filter(|a| a.occurrence == change.occurrence).map(|a| a.priority);
+        let last = kept.last.as_deref();
+        let before = last.filter(|a| a.occurrence == change.occurrence);
         let alert = Alert {
             asset: self.name.clone(),
             condition: condition.into(),
             occurrence: change.occurrence,
             change: change.change,
             state: change.state,
-            priority: before.unwrap_or(evidence.priority),
+            priority: before.map_or(evidence.priority, |a| a.priority),
             raised_at: change.raised_at,
             at: change.at,
             score: evidence.score,
@@ -195,11 +198,13 @@ impl Asset {
             message: evidence.message,
             contributions: evidence.contributions,
             flags: evidence.flags,
+            shelved_until: last.and_then(|a| a.shelved_until),
+            comment: None,
+            label: before.and_then(|a| a.label),
             by: None,
             command: None,
         };
-        kept.remember(&alert);
-        out.push(Output::Alert(alert));
+        kept.say(alert, out);
     }
 
     /// Alarms that are raised and have not returned.
@@ -207,38 +212,105 @@ impl Asset {
         self.conditions.values().filter(|c| c.alarm.is_active()).count() as u64
     }
 
-    /// See [`super::Engine::acknowledge`]. Event time of the change is that of the last evaluation.
-    pub(super) fn acknowledge(
+    /// Ends each shelf whose time has come.
+    fn end_shelves(&mut self, end: Micros, out: &mut Vec<Output>) {
+        for kept in self.conditions.values_mut() {
+            let Some(last) = kept.last.as_deref().filter(|a| a.shelved_until.is_some_and(|until| until <= end)) else {
+                continue;
+            };
+            let message = format!("the shelf's time is over: {}", plain(last));
+            kept.say(Alert { change: Change::Unshelved, shelved_until: None, ..again(last, end, message) }, out);
+        }
+    }
+
+    /// See [`super::Engine::act`]. Event time of the change is that of the last evaluation.
+    pub(super) fn act(
         &mut self,
         condition: &str,
-        occurrence: u64,
+        act: &Act,
         by: &str,
         command: &str,
         out: &mut Vec<Output>,
     ) -> Result<(), &'static str> {
+        let now = self.alarmed;
         let kept = self.conditions.get_mut(condition).ok_or("unknown_condition")?;
-        let Some(change) = kept.alarm.acknowledge(occurrence, self.alarmed)? else { return Ok(()) };
-        // An alarm that can be acknowledged was raised, and its alert is kept until it is normal again.
-        let Some(last) = kept.last.as_deref() else { return Ok(()) };
-        let alert = Alert {
-            change: change.change,
-            state: change.state,
-            at: change.at,
-            by: Some(by.into()),
-            command: Some(command.into()),
-            message: format!("{by} has seen: {}", last.message),
-            ..last.clone()
-        };
-        kept.remember(&alert);
-        out.push(Output::Alert(alert));
+        if let Some(alert) = kept.acted(act, now, by)? {
+            kept.say(Alert { by: Some(by.into()), command: Some(command.into()), ..alert }, out);
+        }
         Ok(())
     }
 }
 
 impl Condition {
-    fn remember(&mut self, alert: &Alert) {
-        let open = alert.state != fettle_wire::AlarmState::Normal;
-        self.last = open.then(|| Box::new(alert.clone()));
+    /// What is to be said of `act`; `None` where it changes nothing.
+    fn acted(&mut self, act: &Act, now: Micros, by: &str) -> Result<Option<Alert>, &'static str> {
+        // A condition that was never raised has said nothing.
+        let last = self.last.as_deref().ok_or("unknown_occurrence")?;
+        let told = plain(last);
+        let alert = match act {
+            Act::Acknowledge { occurrence } => {
+                let Some(change) = self.alarm.acknowledge(*occurrence, now)? else { return Ok(None) };
+                let message = format!("{by} has seen: {told}");
+                Alert { change: change.change, state: change.state, ..again(last, change.at, message) }
+            }
+            Act::Shelve { until } => {
+                match until.checked_sub(now) {
+                    Some(ahead) if ahead > MAX_SHELF => return Err("shelf_too_long"),
+                    Some(ahead) if ahead > 0 => {}
+                    _ => return Err("shelf_in_the_past"),
+                }
+                let message = format!("{by} has shelved: {told}");
+                Alert { change: Change::Shelved, shelved_until: Some(*until), ..again(last, now, message) }
+            }
+            Act::Unshelve => {
+                if last.shelved_until.is_none() {
+                    return Ok(None);
+                }
+                let message = format!("{by} has ended the shelf: {told}");
+                Alert { change: Change::Unshelved, shelved_until: None, ..again(last, now, message) }
+            }
+            Act::Comment { occurrence, text } => {
+                let message = format!("{by} says: {text}");
+                let comment = Some(text.clone());
+                Alert { change: Change::Commented, comment, ..self.of(*occurrence, last, now, message)? }
+            }
+            Act::Label { occurrence, label } => {
+                let word = match label {
+                    Label::Confirmed => "confirmed",
+                    Label::FalseAlarm => "a false alarm",
+                    Label::MaintenanceDone => "maintenance done",
+                };
+                let message = format!("{by} says that this is {word}: {told}");
+                Alert { change: Change::Labelled, label: Some(*label), ..self.of(*occurrence, last, now, message)? }
+            }
+        };
+        Ok(Some(alert))
+    }
+
+    /// An alert about `occurrence`. Of an ended one, nothing but its number is known any more.
+    fn of(&self, occurrence: u64, last: &Alert, now: Micros, message: String) -> Result<Alert, &'static str> {
+        if occurrence == 0 || occurrence > self.alarm.occurrence() {
+            return Err("unknown_occurrence");
+        }
+        if occurrence == last.occurrence { Ok(again(last, now, message)) } else { Err("occurrence_over") }
+    }
+
+    fn say(&mut self, alert: Alert, out: &mut Vec<Output>) {
+        self.last = Some(Box::new(alert.clone()));
+        out.push(Output::Alert(alert));
+    }
+}
+
+/// The last alert with another message, at `at`; a comment is said once.
+fn again(last: &Alert, at: Micros, message: String) -> Alert {
+    Alert { at, message, comment: None, by: None, command: None, ..last.clone() }
+}
+
+/// What the condition itself says, without what people did to it.
+fn plain(last: &Alert) -> String {
+    match last.contributions.first() {
+        Some(most) => format!("{} on {} ({})", last.condition, last.asset, most.channel),
+        None => format!("{} on {}", last.condition, last.asset),
     }
 }
 

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fettle_wire::{Alert, Arrival, ClockQuality, Health, Micros, Name, Quality, Tally, Unit};
 
-use crate::alarm::AlarmParams;
+use crate::alarm::{Act, AlarmParams};
 use crate::detect::DetectorParams;
 use crate::registry::{AssetSpec, Registry};
 use crate::settings::{Settings, UnknownPolicy};
@@ -222,20 +222,20 @@ impl Engine {
         !self.deadlines.is_empty()
     }
 
-    /// A person has seen an alarm. An error names why there is nothing to acknowledge; no retry helps. Acknowledging
-    /// twice, or an occurrence that has ended, changes nothing and is no error.
-    pub fn acknowledge(
+    /// A person asks something of an alarm. An error names why it cannot be; no retry helps. Acknowledging twice, or an
+    /// occurrence that has ended, changes nothing and is no error; nor is ending a shelf that is none.
+    pub fn act(
         &mut self,
         asset: &str,
         condition: &str,
-        occurrence: u64,
+        act: &Act,
         by: &str,
         command: &str,
         out: &mut Vec<Output>,
     ) -> Result<(), &'static str> {
         let slot = self.slot(asset).ok_or("unknown_asset")?;
         let state = self.slots[slot].as_mut().ok_or("unknown_asset")?;
-        state.acknowledge(condition, occurrence, by, command, out)
+        state.act(condition, act, by, command, out)
     }
 
     /// Takes a quarantined asset into service with the channels it has shown, each in the unit it declared (or as a pure

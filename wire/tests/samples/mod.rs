@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fettle_wire::frame::FrameReading;
 use fettle_wire::{
     AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Frame, Health, Identity,
-    Indicator, Lane, LedgerEntry, Micros, Name, NoVerdict, NodeAccount, Priority, Quality, Request, Rul, Tally,
+    Indicator, Label, Lane, LedgerEntry, Micros, Name, NoVerdict, NodeAccount, Priority, Quality, Request, Rul, Tally,
     Verdict, Waveform,
 };
 use proptest::collection::{btree_map, vec};
@@ -127,19 +127,34 @@ fn contribution() -> impl Strategy<Value = Contribution> {
     })
 }
 
+fn label() -> impl Strategy<Value = Label> {
+    select(&[Label::Confirmed, Label::FalseAlarm, Label::MaintenanceDone][..])
+}
+
 pub(crate) fn alert() -> impl Strategy<Value = Alert> {
     let states =
         [AlarmState::Normal, AlarmState::Unacknowledged, AlarmState::Acknowledged, AlarmState::ReturnedUnacknowledged];
     let kind = (
-        select(&[Change::Raised, Change::Returned, Change::Acknowledged][..]),
+        select(
+            &[
+                Change::Raised,
+                Change::Returned,
+                Change::Acknowledged,
+                Change::Shelved,
+                Change::Unshelved,
+                Change::Commented,
+                Change::Labelled,
+            ][..],
+        ),
         select(states.to_vec()),
         select(&[Priority::Low, Priority::Medium, Priority::High, Priority::Critical][..]),
     );
     let condition = prop_oneof![Just("anomaly".to_owned()), name().prop_map(|c| format!("limit.{c}"))];
-    let words = (text(), vec(contribution(), 0..4), vec(text(), 0..3), option::of(text()), option::of(text()));
+    let person = (option::of(time()), option::of(text()), option::of(label()), option::of(text()), option::of(text()));
+    let words = (text(), vec(contribution(), 0..4), vec(text(), 0..3), person);
     (name(), condition, 1..1u64 << 53, kind, time(), time(), finite(), option::of(share()), words).prop_map(
         |(asset, condition, occurrence, (change, state, priority), raised_at, at, score, p_value, words)| {
-            let (message, contributions, flags, by, command) = words;
+            let (message, contributions, flags, (shelved_until, comment, label, by, command)) = words;
             Alert {
                 asset,
                 condition,
@@ -154,6 +169,9 @@ pub(crate) fn alert() -> impl Strategy<Value = Alert> {
                 message,
                 contributions,
                 flags,
+                shelved_until,
+                comment,
+                label,
                 by,
                 command,
             }
@@ -274,6 +292,24 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             asset,
             condition: c.to_string(),
             occurrence
+        }),
+        (name(), name(), time()).prop_map(|(asset, c, until)| Request::Shelve {
+            asset,
+            condition: c.to_string(),
+            until
+        }),
+        (name(), name()).prop_map(|(asset, c)| Request::Unshelve { asset, condition: c.to_string() }),
+        (name(), name(), count(), "[ -~]{1,40}").prop_map(|(asset, c, occurrence, text)| Request::Comment {
+            asset,
+            condition: c.to_string(),
+            occurrence,
+            text
+        }),
+        (name(), name(), count(), label()).prop_map(|(asset, c, occurrence, label)| Request::Label {
+            asset,
+            condition: c.to_string(),
+            occurrence,
+            label
         }),
         name().prop_map(|asset| Request::Adopt { asset }),
     ];
