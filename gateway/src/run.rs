@@ -90,8 +90,13 @@ fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(&'s
     Ok((name, handle))
 }
 
-/// Runs until a signal comes.
+/// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Config) -> Result<(), RunError> {
+    run_until(config, asked_by_the_system())
+}
+
+/// Runs until `asked` is ready. It is polled inside this function's runtime.
+pub fn run_until(config: &Config, asked: impl Future<Output = Result<(), RunError>>) -> Result<(), RunError> {
     let store = Arc::new(Store::open(&config.store)?);
     let instance = instance(config, &store)?;
     let (metrics, status, stop) = (Arc::new(Metrics::default()), Arc::new(Status::default()), Stop::default());
@@ -107,7 +112,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     };
     let api = Arc::new(Api { store, status, metrics, commands, cache: Cache::default() });
     tracing::info!(%instance, listen = %config.listen, group = config.kafka.group, "fettle-gateway runs");
-    let served = runtime.block_on(serve(config, api, &threads));
+    let served = runtime.block_on(serve(config, api, &threads, asked));
     stop.set();
     // A handler that still reads the store is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -165,16 +170,27 @@ fn start(
     ])
 }
 
-async fn serve(config: &Config, api: Arc<Api>, threads: &Threads) -> Result<(), RunError> {
+async fn asked_by_the_system() -> Result<(), RunError> {
+    let watch = |kind| signal(kind).map_err(|source| RunError::System { what: "watch for signals", source });
+    let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+async fn serve(
+    config: &Config,
+    api: Arc<Api>,
+    threads: &Threads,
+    asked: impl Future<Output = Result<(), RunError>>,
+) -> Result<(), RunError> {
     let address = config.listen;
     let listen = |source| RunError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let watch = |kind| signal(kind).map_err(|source| RunError::System { what: "watch for signals", source });
-    let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
     let ended = async {
         tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
+            asked = asked => asked,
             name = died(threads) => Err(RunError::ThreadDied(name)),
         }
     };

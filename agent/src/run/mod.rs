@@ -10,12 +10,14 @@
 //! Bounds: `FromBroker` holds [`BROKER_QUEUE`] batches, and the broker hands out at most Receive Maximum messages; reports
 //! from Kafka are bounded by the records in flight. The core never waits for a shell.
 
+mod asks;
 mod gauge;
 mod shells;
 
 use std::time::Duration;
 
 use fettle_wire::Lane;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::acquire::{FromBroker, ToBroker};
@@ -31,7 +33,9 @@ use crate::outbox::record;
 use crate::status::report::Phase;
 use crate::uplink::{FromKafka, Outgoing};
 use gauge::Gauge;
-use shells::{Shells, Signal};
+use shells::Shells;
+
+pub use asks::Ask;
 
 /// Batches from the broker that may wait for the core.
 pub(crate) const BROKER_QUEUE: usize = 4;
@@ -75,16 +79,21 @@ pub enum RunError {
     Uplink(#[from] crate::uplink::UplinkError),
 }
 
-/// Runs the agent until SIGTERM or SIGINT. A restored backup begins a new life: everything is let go of and opened anew.
-pub fn run(mut config: Checked) -> Result<(), RunError> {
-    while let Some(next) = live(config)? {
+/// Runs the agent until SIGTERM or SIGINT.
+pub fn run(config: Checked) -> Result<(), RunError> {
+    run_until(config, &mut asks::OfTheSystem::listen()?.asks)
+}
+
+/// Runs the agent until it is asked to stop. A restored backup begins a new life: everything is let go of and opened anew.
+pub fn run_until(mut config: Checked, asks: &mut UnboundedReceiver<Ask>) -> Result<(), RunError> {
+    while let Some(next) = live(config, asks)? {
         config = next;
     }
     Ok(())
 }
 
 /// From opening the store to its clean end; the configuration to go on with, if another store takes its place.
-fn live(config: Checked) -> Result<Option<Checked>, RunError> {
+fn live(config: Checked, asks: &mut UnboundedReceiver<Ask>) -> Result<Option<Checked>, RunError> {
     let key = identity::load_or_create(&config.store)?;
     let store = Lmdb::open(&config.store, config.journal.max_bytes, Access::Write)?;
     let incarnation = store.format().incarnation;
@@ -120,7 +129,7 @@ fn live(config: Checked) -> Result<Option<Checked>, RunError> {
         incarnation = format!("{incarnation:016x}"), version = env!("CARGO_PKG_VERSION"), "the agent runs");
     daemon.gauge.refresh(&daemon.core, &daemon.store, &daemon.clock, true);
     daemon.gauge.phase(Phase::Running);
-    let end = runtime.block_on(daemon.serve(&mut shells));
+    let end = runtime.block_on(daemon.serve(&mut shells, asks));
     daemon.gauge.phase(Phase::Stopping);
     runtime.block_on(daemon.stop(&mut shells));
     shells.end();
@@ -164,7 +173,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn serve(&mut self, shells: &mut Shells) -> End {
+    async fn serve(&mut self, shells: &mut Shells, asks: &mut UnboundedReceiver<Ask>) -> End {
         // The configuration may have changed while the agent was away; the generation of a first start is the first entry.
         let reload = Event::Reload(Box::new(Generation::of(&self.config)), Limits::of(&self.config));
         self.step(reload, shells);
@@ -172,7 +181,7 @@ impl Daemon {
         self.step(Event::Reachable(false), shells);
         self.commit_if_due(shells).await;
         loop {
-            if let Some(end) = self.turn(shells).await {
+            if let Some(end) = self.turn(shells, asks).await {
                 return end;
             }
             while self.step_ready(shells) {
@@ -188,19 +197,19 @@ impl Daemon {
     }
 
     /// Waits for whatever comes first and steps it.
-    async fn turn(&mut self, shells: &mut Shells) -> Option<End> {
+    async fn turn(&mut self, shells: &mut Shells, asks: &mut UnboundedReceiver<Ask>) -> Option<End> {
         let now = self.clock.monotonic();
         let commit = self.core.next_commit().map(|at| Duration::from_micros(at.saturating_sub(now)));
         let wait = commit.map_or(TICK, |commit| commit.min(TICK));
         tokio::select! {
             biased;
-            signal = shells.signals.recv() => match signal {
-                Some(Signal::Reload) => self.reload(shells),
-                Some(Signal::Replace) if replace::waits(&self.config.store) => return Some(End::Replace),
-                Some(Signal::Replace) => {
+            ask = asks.recv() => match ask {
+                Some(Ask::Reload) => self.reload(shells),
+                Some(Ask::Replace) if replace::waits(&self.config.store) => return Some(End::Replace),
+                Some(Ask::Replace) => {
                     tracing::warn!(event = "store.not_replaced", "SIGUSR1, but no restored backup waits in the store");
                 }
-                Some(Signal::Stop) | None => return Some(End::Stop),
+                Some(Ask::Stop) | None => return Some(End::Stop),
             },
             Some(report) = shells.from_kafka.recv() => self.kafka(report, shells),
             Some(event) = shells.from_broker.recv() => self.broker(event, shells),

@@ -1,10 +1,8 @@
-//! The shells around the core: threads, runtimes, channels, signals. Nothing is decided here.
+//! The shells around the core: threads, runtimes, channels. Nothing is decided here.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::{Handle, Signals};
 use tokio::sync::{mpsc, watch};
 
 use super::{BROKER_QUEUE, RunError};
@@ -16,28 +14,14 @@ use crate::http;
 use crate::status::report::Report;
 use crate::uplink::{FromKafka, Inbox, Producer};
 
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signal {
-    /// SIGHUP.
-    Reload,
-    /// SIGUSR1: another store waits to take this one's place.
-    Replace,
-    /// SIGTERM or SIGINT.
-    Stop,
-}
-
 /// Serves HTTP already; the brokers come once the core has recovered.
 pub(super) struct Serving {
     runtime: tokio::runtime::Runtime,
     stop: watch::Sender<bool>,
-    signals: mpsc::UnboundedReceiver<Signal>,
-    handle: Handle,
 }
 
 /// All shells.
 pub(super) struct Shells {
-    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
     pub(super) from_broker: mpsc::Receiver<FromBroker>,
     pub(super) from_kafka: mpsc::UnboundedReceiver<FromKafka>,
     pub(super) producer: Producer,
@@ -46,34 +30,15 @@ pub(super) struct Shells {
     stop: watch::Sender<bool>,
     quit: watch::Sender<bool>,
     net: JoinHandle<()>,
-    handle: Handle,
 }
 
-fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
+pub(super) fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
     move |source| RunError::Start { what, source }
 }
 
 impl Shells {
-    /// Takes signals and the HTTP address, so that a start that cannot succeed fails before recovery.
+    /// Takes the HTTP address, so that a start that cannot succeed fails before recovery.
     pub(super) fn serve(config: &Checked, reports: watch::Receiver<Arc<Report>>) -> Result<Serving, RunError> {
-        let (sender, signals) = mpsc::unbounded_channel();
-        let mut caught = Signals::new([SIGHUP, SIGUSR1, SIGTERM, SIGINT]).map_err(start("the signal handler"))?;
-        let handle = caught.handle();
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for signal in caught.forever() {
-                    let signal = match signal {
-                        SIGHUP => Signal::Reload,
-                        SIGUSR1 => Signal::Replace,
-                        _ => Signal::Stop,
-                    };
-                    if sender.send(signal).is_err() {
-                        return;
-                    }
-                }
-            })
-            .map_err(start("the signal thread"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("net")
@@ -91,7 +56,7 @@ impl Shells {
                 tracing::error!(event = "http.failed", %error, "metrics and status are no longer served");
             }
         });
-        Ok(Serving { runtime, stop, signals, handle })
+        Ok(Serving { runtime, stop })
     }
 
     pub(super) fn to_broker(&self, message: ToBroker) {
@@ -107,7 +72,6 @@ impl Shells {
     pub(super) fn end(self) {
         let _ = self.stop.send(true);
         let _ = self.quit.send(true);
-        self.handle.close();
         drop(self.inbox);
         drop(self.producer);
         if self.net.join().is_err() {
@@ -155,7 +119,6 @@ impl Serving {
             Arc::new(move |report| drop(kafka_sender.send(report))),
         )?;
         Ok(Shells {
-            signals: self.signals,
             from_broker,
             from_kafka,
             producer,
@@ -164,7 +127,6 @@ impl Serving {
             stop: self.stop,
             quit,
             net,
-            handle: self.handle,
         })
     }
 }
