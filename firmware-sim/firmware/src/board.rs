@@ -232,18 +232,6 @@ impl<SPI: SpiDevice, I2C: I2c, D: DelayNs> Board<SPI, I2C, D> {
         &mut self.node
     }
 
-    /// Takes the board apart: its node, for the account, and the chips, for the next boot.
-    pub fn release(self) -> (Node, Chips<SPI, I2C, D>) {
-        let chips = Chips {
-            vibration: self.vibration.release(),
-            temperature: self.temperature.release(),
-            pressure: self.pressure.release(),
-            loops: self.loops.release(),
-            delay: self.delay,
-        };
-        (self.node, chips)
-    }
-
     /// Failures of a channel since boot.
     pub fn failures(&self, channel: u16) -> Failures {
         self.failures.get(usize::from(channel)).copied().unwrap_or_default()

@@ -49,11 +49,6 @@ impl<I2C: I2c> Ads1115<I2C> {
         Self { driver: Ads1x1x::new_ads1115(i2c, TargetAddr::Gnd) }
     }
 
-    /// Gives the bus back.
-    pub fn release(self) -> I2C {
-        self.driver.destroy_ads1115()
-    }
-
     /// Sets range and rate.
     pub fn start(&mut self) -> Result<(), SensorError<I2C::Error>> {
         self.driver.set_full_scale_range(FullScaleRange::Within4_096V).map_err(in_words("Config"))?;
@@ -77,11 +72,7 @@ impl<I2C: I2c> Ads1115<I2C> {
     }
 
     /// The driver starts a conversion at the first call and gives its result at a later one.
-    fn convert<C>(
-        &mut self,
-        channel: impl Fn() -> C,
-        delay: &mut impl DelayNs,
-    ) -> Result<i16, SensorError<I2C::Error>>
+    fn convert<C>(&mut self, channel: impl Fn() -> C, delay: &mut impl DelayNs) -> Result<i16, SensorError<I2C::Error>>
     where
         C: ChannelId<Ads1x1x<I2C, Chip, Resolution16Bit, OneShot>>,
     {

@@ -136,11 +136,6 @@ impl<SPI: SpiDevice> Iis3dwb<SPI> {
         Self { spi, full_scale, rate: NOMINAL_RATE, slot: None, burst: [0; BURST_WORDS * WORD_BYTES] }
     }
 
-    /// Gives the bus back.
-    pub fn release(self) -> SPI {
-        self.spi
-    }
-
     /// Samples a second, as the chip's oscillator runs; known once it was started.
     pub fn rate(&self) -> f64 {
         self.rate

@@ -65,11 +65,6 @@ impl<I2C: I2c> KellerLd<I2C> {
         Self { i2c, mode: Mode::default(), low: 0.0, high: 0.0 }
     }
 
-    /// Gives the bus back.
-    pub fn release(self) -> I2C {
-        self.i2c
-    }
-
     /// What the pressure is measured against; known once it was started.
     pub fn mode(&self) -> Mode {
         self.mode

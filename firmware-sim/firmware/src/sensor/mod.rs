@@ -100,15 +100,8 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
-        Self::Bus,
-        Self::Identity,
-        Self::NotReady,
-        Self::Malformed,
-        Self::Stuck,
-        Self::OutOfRange,
-        Self::Overrun,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Bus, Self::Identity, Self::NotReady, Self::Malformed, Self::Stuck, Self::OutOfRange, Self::Overrun];
 
     /// The word for ledgers.
     pub const fn name(self) -> &'static str {

@@ -31,11 +31,6 @@ impl<I2C: I2c> Tmp117<I2C> {
         Self { i2c }
     }
 
-    /// Gives the bus back.
-    pub fn release(self) -> I2C {
-        self.i2c
-    }
-
     /// Identifies, resets and shuts the chip down. Takes at least 2 ms.
     pub fn start(&mut self, delay: &mut impl DelayNs) -> Result<(), SensorError<I2C::Error>> {
         let mut driver = tmp117::Tmp117::new(&mut self.i2c, ADDRESS, delay);
