@@ -1,4 +1,5 @@
 //! Claims about drivers: the exact transactions on the bus, against a script written from the data sheets.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -116,6 +116,7 @@ fn the_heap_of_a_board_stays_within_what_it_states_for_hours_with_the_link_up_an
     }
     let held = (PEAK.get() - before).unsigned_abs() + size_of::<Node>();
     let account = board.node().account();
+    println!("{} frames in {} bytes of ring at the end", board.node().ring().len(), board.node().ring().bytes());
     println!("stated {stated} bytes, measured at most {held}, {} of them in the board itself", size_of::<Node>());
     assert!(account.overflowed.frames > 1_000 && account.confirmed.frames > 5_000, "{account:?}");
     assert!(held <= stated, "{held} bytes are more than the {stated} stated");
