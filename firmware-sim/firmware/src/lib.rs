@@ -1,12 +1,15 @@
-//! What a sensor node runs: readings become frames, frames wait in a ring until the agent has confirmed them durable.
+//! What a sensor node runs: chips are read, readings and waveform blocks become frames, frames wait in a ring until the
+//! agent has confirmed them durable.
 //!
-//! `no_std` with `alloc`, and pure: no clock, no network, no randomness. Whoever embeds it (the simulated plant today,
-//! a board tomorrow) passes the time in, carries the [`Action`]s out and reports what became of them as [`Event`]s:
+//! `no_std` with `alloc`: no clock, no network, no randomness. Whoever embeds it (the simulated plant, or a board through
+//! `firmware-sim/image`) passes the time and the buses in, carries the [`Action`]s out and reports what became of them as
+//! [`Event`]s:
 //!
 //! ```text
-//! sensor --reading--> Node [ batch -> ring -> link ] --Action::Publish--> MQTT client
-//!                              ^                 ^------Event: room, acknowledged, refused, lost connection
-//!                              '-----------------------Event: durable confirmation
+//! chips on SPI, I2C --> Board [ sensor/<chip> ] --reading, block--> Node [ batch -> ring -> link ] --Publish--> MQTT
+//!                                                                           ^                ^---- room, acknowledged,
+//!                                                                           |                      refused, broken
+//!                                                                           '---- durable confirmation
 //! ```
 //!
 //! - F1: a frame leaves the ring only because a durable confirmation covers it, because the ring overflowed (oldest
@@ -18,10 +21,14 @@
 
 extern crate alloc;
 
+pub mod board;
 pub mod link;
 pub mod node;
 pub mod ring;
+pub mod sensor;
 
-pub use link::{Action, Event, LinkSettings};
-pub use node::{Account, Clock, Node, NodeSettings};
+pub use board::{Board, BoardSettings, Chips};
+pub use link::{Action, Destination, Event, LinkSettings};
+pub use node::{Account, Block, Clock, Node, NodeSettings};
 pub use ring::Ring;
+pub use sensor::{Reason, SensorError};

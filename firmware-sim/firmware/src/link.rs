@@ -62,6 +62,15 @@ pub enum Event<'a> {
     Confirmed(&'a Durable),
 }
 
+/// The kind of topic a frame goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// The asset's readings: `fettle_wire::topic::readings`.
+    Readings,
+    /// The waveforms of the channel with this index in [`crate::NodeSettings::channels`]: `fettle_wire::topic::waveform`.
+    Waveform(u16),
+}
+
 /// What the embedder must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
@@ -69,6 +78,8 @@ pub enum Action {
     Publish {
         /// The frame's sequence.
         sequence: u64,
+        /// Which topic it goes to.
+        to: Destination,
         /// 1 for the first hand-over of the frame.
         attempt: u32,
         /// The encoded frame, as of now.
@@ -194,9 +205,9 @@ impl Link {
             held.sends = held.sends.saturating_add(1);
             held.acked = false;
             held.at = now;
-            let attempt = held.sends;
+            let (attempt, to) = (held.sends, held.to);
             *(if attempt == 1 { &mut self.count.sent } else { &mut self.count.resent }) += 1;
-            actions.push(Action::Publish { sequence, attempt, bytes });
+            actions.push(Action::Publish { sequence, to, attempt, bytes });
             room -= 1;
         }
     }

@@ -1,11 +1,14 @@
-//! The node: boot id, sequence and clock; readings are batched into frames, frames go to the ring, the link sends them.
+//! The node: boot id, sequence and clock; readings are batched into frames, a waveform block is a frame of its own, frames
+//! go to the ring, the link sends them.
 //!
 //! The whole of what a sensor node knows lives here and dies with a reboot: a new boot is a new [`Node`] with a new boot
 //! id. Two times are passed in, which on a board are one: the sampling time stamps readings (a simulation runs it
 //! faster), the link time drives time-outs. Both are monotonic microseconds.
 //!
 //! - N1: sequences count from 0 without a gap; each closed frame has one.
-//! - N2: readings = confirmed + overflowed + discarded + held + batched.
+//! - N2: readings = confirmed + overflowed + discarded + held + batched; a waveform block counts for one.
+//! - N3: frames have their sequence in the order of their first sample, readings and waveforms together.
+//! - N4: with [`NodeSettings::ring_frames`] set, the heap stays within [`Node::ram`] whatever the link does.
 //!
 //! It must never read a clock, draw a random number, or change a frame's readings after it was closed.
 
@@ -14,10 +17,10 @@ use alloc::vec::Vec;
 
 use fettle_wire::frame::FrameReading;
 use fettle_wire::time::ClockQuality;
-use fettle_wire::{Frame, Micros, Quality, SCHEMA_VERSION};
+use fettle_wire::{Frame, Micros, Quality, SCHEMA_VERSION, Waveform};
 
-use crate::link::{Action, Event, Link, LinkCount, LinkSettings};
-use crate::ring::{Count, Ring};
+use crate::link::{Action, Destination, Event, Link, LinkCount, LinkSettings};
+use crate::ring::{Count, ENTRY_BYTES, Ring};
 
 /// What a node is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct NodeSettings {
     pub frame_age: Option<u64>,
     /// Bytes of unconfirmed frames held.
     pub ring_bytes: usize,
+    /// Unconfirmed frames held; `None` leaves them bounded by bytes alone. A node whose memory is accounted for sets it.
+    pub ring_frames: Option<usize>,
     /// How the link waits.
     pub link: LinkSettings,
 }
@@ -88,11 +93,31 @@ impl Account {
     }
 }
 
-#[derive(Debug, Default)]
-struct Batch {
-    started: u64,
+/// What a frame says of the moment it begins.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moment {
+    sampled: u64,
     time: Option<Micros>,
     clock: ClockQuality,
+}
+
+/// A waveform block on its way into a frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a> {
+    /// Samples a second.
+    pub rate: f64,
+    /// Unit per count.
+    pub scale: f64,
+    /// 16-bit little-endian counts; at most [`MAX_BLOCK_BYTES`] bytes.
+    pub samples: &'a [u8],
+}
+
+/// The largest block: with its header a frame stays below [`fettle_wire::frame::MAX_FRAME`].
+pub const MAX_BLOCK_BYTES: usize = fettle_wire::frame::MAX_FRAME - 1024;
+
+#[derive(Debug, Default)]
+struct Batch {
+    begun: Moment,
     channels: Vec<u16>,
     readings: Vec<FrameReading>,
     flags: Vec<(u32, Quality)>,
@@ -114,7 +139,11 @@ pub struct Node {
 impl Node {
     /// A node that boots at sampling time `booted` with the random number `boot`.
     pub fn new(settings: NodeSettings, boot: u64, booted: u64, clock: Clock) -> Self {
-        let (ring, link) = (Ring::new(settings.ring_bytes), Link::new(settings.link, boot));
+        let ring = match settings.ring_frames {
+            Some(frames) => Ring::bounded(settings.ring_bytes, frames),
+            None => Ring::new(settings.ring_bytes),
+        };
+        let link = Link::new(settings.link, boot);
         Self { settings, boot, booted, clock, batch: Batch::default(), readings: 0, ring, link }
     }
 
@@ -153,8 +182,7 @@ impl Node {
             return false;
         }
         if self.batch.readings.is_empty() {
-            self.batch.started = sampled;
-            (self.batch.time, self.batch.clock) = self.clock.at(sampled);
+            self.batch.begun = self.moment(sampled);
         }
         let place = self.batch.channels.iter().position(|c| *c == channel).unwrap_or_else(|| {
             self.batch.channels.push(channel);
@@ -163,7 +191,7 @@ impl Node {
         if quality != Quality::Good {
             self.batch.flags.push((self.batch.readings.len() as u32, quality));
         }
-        let age = sampled.saturating_sub(self.batch.started);
+        let age = sampled.saturating_sub(self.batch.begun.sampled);
         // At most as many places as channels, which are indexed by u16.
         self.batch.readings.push((place as u16, i64::try_from(age).unwrap_or(i64::MAX), value));
         self.readings += 1;
@@ -175,33 +203,76 @@ impl Node {
         false
     }
 
+    /// Takes a waveform block of the channel with index `channel` whose first sample was taken at `sampled`. Readings
+    /// batched so far are closed before it (N3). Returns the sequence of its frame; `None` for a channel that does not
+    /// exist, or an empty or too large block, which is not taken.
+    pub fn waveform(&mut self, sampled: u64, channel: u16, block: Block<'_>) -> Option<u64> {
+        let exists = usize::from(channel) < self.settings.channels.len();
+        if !exists || block.samples.is_empty() || block.samples.len() > MAX_BLOCK_BYTES {
+            return None;
+        }
+        self.flush();
+        let Block { rate, scale, samples } = block;
+        let waveform = Waveform { rate, scale, offset: 0.0, samples };
+        let (sequence, moment) = (self.ring.next(), self.moment(sampled));
+        self.readings += 1;
+        self.close(moment, &[channel], Vec::new(), Vec::new(), Some(waveform));
+        Some(sequence)
+    }
+
+    /// Readings taken that are not in a frame yet.
+    pub fn batched(&self) -> usize {
+        self.batch.readings.len()
+    }
+
     /// Closes the frame being filled, if it holds anything.
     pub fn flush(&mut self) {
         let batch = core::mem::take(&mut self.batch);
-        if batch.readings.is_empty() {
-            return;
+        if !batch.readings.is_empty() {
+            self.close(batch.begun, &batch.channels, batch.readings, batch.flags, None);
         }
-        let count = batch.readings.len() as u32;
-        let channels = batch.channels.iter().map(|c| self.settings.channels[usize::from(*c)].as_str()).collect();
+    }
+
+    fn moment(&self, sampled: u64) -> Moment {
+        let (time, clock) = self.clock.at(sampled);
+        Moment { sampled, time, clock }
+    }
+
+    fn close(
+        &mut self,
+        begun: Moment,
+        channels: &[u16],
+        readings: Vec<FrameReading>,
+        flags: Vec<(u32, Quality)>,
+        waveform: Option<Waveform<'_>>,
+    ) {
+        let to = match (&waveform, channels) {
+            (Some(_), [channel]) => Destination::Waveform(*channel),
+            _ => Destination::Readings,
+        };
+        let count = if waveform.is_some() { 1 } else { readings.len() as u32 };
+        // Whoever batches checks that the channel exists.
+        let channels = channels.iter().map(|c| self.settings.channels[usize::from(*c)].as_str()).collect();
         let mut frame = Frame {
             version: SCHEMA_VERSION,
             boot: self.boot,
             sequence: self.ring.next(),
             oldest: WIDE,
-            time: batch.time,
-            uptime: batch.started.saturating_sub(self.booted),
-            clock: batch.clock,
+            time: begun.time,
+            uptime: begun.sampled.saturating_sub(self.booted),
+            clock: begun.clock,
             channels,
-            readings: batch.readings,
-            flags: batch.flags,
-            waveform: None,
+            readings,
+            flags,
+            waveform,
         };
         // Encoding into memory fails for no frame; were it to, the agent would count an unreadable one.
         let bytes = frame.encode().unwrap_or_default();
         frame.readings.clear();
         frame.channels.clear();
+        frame.waveform = None;
         let oldest_at = place_of_oldest(&mut frame);
-        self.ring.push(bytes, oldest_at, count);
+        self.ring.push(bytes, oldest_at, count, to);
     }
 
     /// Tells the link what happened at link time `now`; what to do is added to `actions`.
@@ -217,6 +288,28 @@ impl Node {
     /// When [`Self::ready`] may become true by time alone.
     pub fn wake(&mut self) -> Option<u64> {
         self.link.wake(&self.ring)
+    }
+
+    /// Bytes of memory that a node of these settings takes at most, itself included (N4): its ring with the places of all
+    /// frames, the batch, and what closing one frame needs for a moment, where `block` is the bytes of a waveform block
+    /// (0 without). Frames handed to the transport are the transport's, each at most [`Self::frame_bytes`].
+    /// `None` where the number of frames is not bounded.
+    pub fn ram(settings: &NodeSettings, block: usize) -> Option<usize> {
+        let places = (settings.ring_frames? + 1) * ENTRY_BYTES;
+        let names: usize = settings.channels.iter().map(|c| c.len() + size_of::<String>()).sum();
+        // Vectors double as they grow, and hold the old and the new at that moment.
+        let batch = 3 * settings.frame_readings.max(4) * (size_of::<FrameReading>() + size_of::<(u32, Quality)>())
+            + 3 * settings.channels.len().max(4) * (size_of::<u16>() + size_of::<&str>());
+        // The frame being encoded, twice while its vector grows, and its copy cut to size.
+        let closing = 4 * Self::frame_bytes(settings, block);
+        Some(size_of::<Self>() + settings.ring_bytes + places + names + batch + closing)
+    }
+
+    /// Bytes of the largest frame: CBOR of its readings or its block, and its header.
+    pub fn frame_bytes(settings: &NodeSettings, block: usize) -> usize {
+        let names: usize = settings.channels.iter().map(|c| c.len() + 2).sum();
+        // Index, offset and value take at most 3, 9 and 9 bytes, a flag 7; a header at most 100 beside the names.
+        (settings.frame_readings * 29).max(block + 50) + names + 100
     }
 
     /// What became of everything since this boot.
@@ -261,6 +354,7 @@ mod tests {
             frame_readings,
             frame_age: None,
             ring_bytes: 100_000,
+            ring_frames: None,
             link: LinkSettings::default(),
         };
         Node::new(settings, boot, 1_000, Clock::Utc { offset: 5_000_000, quality: ClockQuality::Synced })
@@ -312,6 +406,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_waveform_shares_the_sequence_and_goes_to_its_channels_topic() {
+        let mut node = node(100, 7);
+        node.step(0, Event::Connected, &mut Vec::new());
+        node.reading(2_000, 0, 1480.0, Quality::Good);
+        let block = Block { rate: 26_667.0, scale: 0.005, samples: &[1, 0, 255, 255] };
+        assert_eq!(node.waveform(3_000, 1, block), Some(1), "the batch before it was closed as frame 0");
+        node.reading(4_000, 0, 1481.0, Quality::Good);
+        node.flush();
+        let mut actions = Vec::new();
+        node.step(0, Event::Room(9), &mut actions);
+        let to: Vec<_> = actions.iter().map(|Action::Publish { to, .. }| *to).collect();
+        assert_eq!(to, [Destination::Readings, Destination::Waveform(1), Destination::Readings]);
+        let Action::Publish { bytes, .. } = &actions[1];
+        let frame = Frame::decode(bytes).unwrap();
+        assert_eq!((frame.sequence, frame.oldest, frame.uptime, frame.time), (1, 0, 2_000, Some(5_003_000)));
+        assert_eq!(frame.channels, ["vibration"]);
+        let waveform = frame.waveform.unwrap();
+        assert_eq!((waveform.rate, waveform.scale, waveform.samples), (26_667.0, 0.005, &[1, 0, 255, 255][..]));
+        let account = node.account();
+        assert_eq!((account.generated.frames, account.generated.readings), (3, 3));
+        assert!(account.balances());
+        assert_eq!(node.waveform(5_000, 9, block), None, "no such channel");
+        assert_eq!(node.waveform(5_000, 1, Block { samples: &[], ..block }), None);
     }
 
     #[test]

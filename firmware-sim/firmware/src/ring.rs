@@ -7,13 +7,17 @@
 //!
 //! - R1: the sequences held are contiguous, so that a sequence is an index.
 //! - R2: pushed = confirmed + overflowed + discarded + held, in frames and in readings.
-//! - R3: bytes held never exceed the capacity.
+//! - R3: bytes held never exceed the capacity; where the number of frames is bounded too, their places are made at the
+//!   start and never grow.
 //!
 //! It must never free a frame on anything but a durable confirmation, its own overflow, or a transport's word that it
 //! can never carry it (F1); nor free by confirmation what was never sent.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+
+use crate::link::Destination;
 
 /// What a held frame is charged beyond its bytes: the entry itself.
 pub const ENTRY_BYTES: usize = size_of::<Held>();
@@ -42,9 +46,11 @@ impl Count {
 /// One frame in the ring, with what the link knows of it.
 #[derive(Debug)]
 pub(crate) struct Held {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     oldest_at: u32,
     readings: u32,
+    /// Where it goes.
+    pub(crate) to: Destination,
     /// How often it was handed to the transport.
     pub(crate) sends: u32,
     /// Whether the broker has acknowledged the last hand-over.
@@ -62,6 +68,7 @@ pub struct Ring {
     first: u64,
     bytes: usize,
     capacity: usize,
+    frames: usize,
     confirmed: Count,
     overflowed: Count,
     discarded: Count,
@@ -71,11 +78,23 @@ pub struct Ring {
 impl Ring {
     /// A ring that holds at most `capacity` bytes, [`ENTRY_BYTES`] a frame included.
     pub fn new(capacity: usize) -> Self {
+        Self::with(VecDeque::new(), capacity, usize::MAX)
+    }
+
+    /// A ring that in addition holds at most `frames` frames, for which it makes room at once: from here on the heap
+    /// only carries the frames' own bytes.
+    pub fn bounded(capacity: usize, frames: usize) -> Self {
+        // One more, because the new frame is put in before the oldest goes.
+        Self::with(VecDeque::with_capacity(frames.saturating_add(1)), capacity, frames)
+    }
+
+    fn with(held: VecDeque<Held>, capacity: usize, frames: usize) -> Self {
         Self {
-            held: VecDeque::new(),
+            held,
             first: 0,
             bytes: 0,
             capacity,
+            frames,
             confirmed: Count::default(),
             overflowed: Count::default(),
             discarded: Count::default(),
@@ -133,14 +152,16 @@ impl Ring {
         self.live
     }
 
-    /// Adds the frame of sequence [`Self::next`]: its bytes, where the eight bytes of `oldest` lie in them, and how many
-    /// readings it carries. Makes room by dropping the oldest; a frame larger than the ring drops everything, itself
-    /// included.
-    pub(crate) fn push(&mut self, bytes: Vec<u8>, oldest_at: u32, readings: u32) {
+    /// Adds the frame of sequence [`Self::next`]: its bytes, where the eight bytes of `oldest` lie in them, how many
+    /// readings it carries and where it goes. Makes room by dropping the oldest; a frame larger than the ring drops
+    /// everything, itself included.
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, oldest_at: u32, readings: u32, to: Destination) {
+        // A vector that grew while it was encoded has room to spare, which would be held uncounted.
+        let bytes = bytes.into_boxed_slice();
         self.bytes += bytes.len() + ENTRY_BYTES;
         self.live.add(readings);
-        self.held.push_back(Held { bytes, oldest_at, readings, sends: 0, acked: false, discarded: false, at: 0 });
-        while self.bytes > self.capacity {
+        self.held.push_back(Held { bytes, oldest_at, readings, to, sends: 0, acked: false, discarded: false, at: 0 });
+        while self.bytes > self.capacity || self.held.len() > self.frames {
             let Some(gone) = self.pop() else { break };
             if !gone.discarded {
                 self.overflowed.add(gone.readings);
@@ -170,7 +191,7 @@ impl Ring {
         }
         held.discarded = true;
         let (freed, readings) = (held.bytes.len(), held.readings);
-        held.bytes = Vec::new();
+        held.bytes = Box::default();
         self.bytes -= freed;
         self.live.take(readings);
         self.discarded.add(readings);
@@ -192,7 +213,7 @@ impl Ring {
     /// The bytes of a frame as they must be sent now: with the current `oldest` (F2).
     pub(crate) fn encoded(&self, sequence: u64) -> Option<Vec<u8>> {
         let held = self.get(sequence).filter(|h| !h.discarded)?;
-        let mut bytes = held.bytes.clone();
+        let mut bytes = held.bytes.to_vec();
         let at = held.oldest_at as usize;
         // Push was given the place of eight bytes inside the frame; were that wrong, the frame goes out as encoded.
         if let Some(place) = bytes.get_mut(at..at + 8) {
@@ -226,7 +247,7 @@ mod tests {
     fn ring_of(frames: usize, capacity: usize) -> Ring {
         let mut ring = Ring::new(capacity);
         for i in 0..frames {
-            ring.push(vec![i as u8; 10], 0, 2);
+            ring.push(vec![i as u8; 10], 0, 2, Destination::Readings);
         }
         ring
     }
@@ -240,9 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_bounded_in_frames_drops_the_oldest_and_never_grows_its_places() {
+        let mut ring = Ring::bounded(1_000_000, 3);
+        let places = ring.held.capacity();
+        for i in 0..50u8 {
+            ring.push(vec![i; 10], 0, 1, Destination::Readings);
+            assert!(ring.len() <= 3 && ring.held.capacity() == places);
+        }
+        assert_eq!((ring.oldest(), ring.overflowed().frames), (47, 47));
+    }
+
+    #[test]
     fn a_frame_larger_than_the_ring_costs_itself_and_leaves_the_count_right() {
         let mut ring = ring_of(2, 3 * (10 + ENTRY_BYTES));
-        ring.push(vec![0; 1000], 0, 1);
+        ring.push(vec![0; 1000], 0, 1, Destination::Readings);
         assert!(ring.is_empty());
         assert_eq!((ring.oldest(), ring.next(), ring.bytes()), (3, 3, 0));
         assert_eq!(ring.overflowed().frames, 3);

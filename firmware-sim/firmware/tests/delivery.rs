@@ -97,6 +97,7 @@ impl World {
             frame_readings: 2,
             frame_age: None,
             ring_bytes,
+            ring_frames: None,
             link: LinkSettings { resend_after: 1_000_000, resend_max: 4_000_000, ack_timeout: 6_000_000 },
         };
         Self {

@@ -2,6 +2,11 @@
 //!
 //! Read by the machine model, the registry and the truth. A channel's index is its place in a [`crate::Sample`].
 
+/// The channel of waveforms, for nodes that run the firmware: acceleration at the bearing housing, radial, m/s2.
+pub const ACCELERATION: &str = "acceleration";
+/// Its kind, its UCUM code and the range of the chip, +-16 g.
+pub const ACCELERATION_KIND: (&str, &str, (f64, f64)) = ("acceleration", "m/s2", (-157.0, 157.0));
+
 /// One measured quantity of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Channel {
@@ -25,6 +30,9 @@ impl Channel {
         [Self::Speed, Self::Load, Self::Vibration, Self::Temperature, Self::Pressure, Self::Current];
     /// What a fleet publishes unless told otherwise.
     pub const USUAL: [Self; 5] = [Self::Speed, Self::Vibration, Self::Temperature, Self::Pressure, Self::Current];
+
+    /// What a fleet publishes whose nodes run the firmware, beside waveforms: vibration as one level is not among the chips.
+    pub const ON_CHIPS: [Self; 4] = [Self::Speed, Self::Temperature, Self::Pressure, Self::Current];
 
     /// The name on the wire, and the kind in the registry.
     pub const fn name(self) -> &'static str {

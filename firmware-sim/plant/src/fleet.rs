@@ -2,8 +2,10 @@
 
 use fettle_wire::{Micros, Name};
 
+use crate::chip::fault::SensorFault;
 use crate::fault::{Fault, Growth};
 use crate::machine::Machine;
+use crate::machine::bearing::Component;
 use crate::random::{Purpose, Random};
 
 /// Which machines get a fault, and how it grows.
@@ -19,6 +21,8 @@ pub struct FaultPlan {
     pub time_to_failure: Micros,
     /// How it grows.
     pub growth: Growth,
+    /// The part of the bearing that spalls, on machines under chips; drawn for each where none is named.
+    pub component: Option<Component>,
 }
 
 /// One machine with its name.
@@ -30,6 +34,8 @@ pub struct Member {
     pub index: u64,
     /// The machine.
     pub machine: Machine,
+    /// Faults of the sensors on it, where it stands under chips.
+    pub sensor_faults: Vec<SensorFault>,
 }
 
 /// All machines of a site.
@@ -37,6 +43,8 @@ pub struct Member {
 pub struct Fleet {
     /// By index.
     pub members: Vec<Member>,
+    /// Event time between bursts of waveforms, where its nodes run the firmware on chips.
+    pub waveform: Option<Micros>,
 }
 
 impl Fleet {
@@ -48,9 +56,25 @@ impl Fleet {
         let members = faults.into_iter().enumerate().filter_map(|(index, fault)| {
             let index = index as u64;
             let name = Name::new(&asset_name(prefix, index)).ok()?;
-            Some(Member { name, index, machine: Machine::new(seed, index, fault) })
+            Some(Member { name, index, machine: Machine::new(seed, index, fault), sensor_faults: Vec::new() })
         });
-        Self { members: members.collect() }
+        Self { members: members.collect(), waveform: None }
+    }
+
+    /// The same fleet under simulated chips, which send a burst of waveforms every `waveform`; `component` spalls where
+    /// a bearing fails, or what is drawn.
+    pub fn on_chips(
+        self,
+        component: Option<Component>,
+        waveform: Micros,
+        faults: impl Fn(u64, &Name) -> Vec<SensorFault>,
+    ) -> Self {
+        let members = self.members.into_iter().map(|member| Member {
+            sensor_faults: faults(member.index, &member.name),
+            machine: member.machine.with_physics(component),
+            ..member
+        });
+        Self { members: members.collect(), waveform: Some(waveform) }
     }
 
     /// A fleet without faults, for calibration.
@@ -90,7 +114,14 @@ mod tests {
 
     #[test]
     fn the_share_asked_for_gets_a_fault_and_the_same_seed_the_same_machines() {
-        let plan = FaultPlan { share: 0.25, onset: HOUR, spread: HOUR, time_to_failure: HOUR, growth: Growth::Linear };
+        let plan = FaultPlan {
+            share: 0.25,
+            onset: HOUR,
+            spread: HOUR,
+            time_to_failure: HOUR,
+            growth: Growth::Linear,
+            component: None,
+        };
         let sick = |seed| -> Vec<u64> {
             let fleet = Fleet::new(seed, "pump", 40, 5, Some(&plan));
             fleet.members.iter().filter(|m| m.machine.fault().is_some()).map(|m| m.index).collect()

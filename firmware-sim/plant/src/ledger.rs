@@ -6,6 +6,7 @@
 //! - S2: nothing is subtracted: a frame that overflowed or was lost by a reboot may have reached the agent all the same,
 //!   just without the node knowing; the agent's ledger tells.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::AddAssign;
@@ -136,6 +137,19 @@ pub struct MachineLedger {
     pub traffic: Traffic,
     /// Boots, oldest first.
     pub boots: Vec<BootLedger>,
+    /// What its chips failed to give, by channel and reason (`fettle_firmware::Reason`), over all boots. Readings sent as
+    /// bad are among them and among the readings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sensor_failures: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Samples taken that belong to no block, because the FIFO ran over or the chip failed; over all boots. What a loss of
+    /// power took from a block under way is not known to anybody.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub samples_lost: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The whole ledger.

@@ -2,11 +2,12 @@
 //! links and clocks, and an account of its own to hold against everyone else's.
 //!
 //! ```text
-//! config -> fleet [ machine: profile, vibration, thermal, pressure, motor | fault ] -> truth, registry
-//!                      | samples (pure, deterministic by seed)
-//!                      v
-//!           publish: station [ firmware Node ] -> weather (late, double, lost, cut) -> client (rumqttc) -> broker
-//!                      |             ^------------------- durable confirmations ----------------'
+//! config -> fleet [ machine: profile, vibration, thermal, pressure, motor, shaft, bearing | fault ] -> truth, registry
+//!                      | light: samples          | firmware: chip [ registers, FIFO | sensor fault ] <--buses-- drivers
+//!                      v  (pure, deterministic by seed, both)                                                      |
+//!           publish: station [ firmware Node, or Board with its drivers <------------------------------------------' ]
+//!                      |   -> weather (late, double, lost, cut) -> client (rumqttc) -> broker
+//!                      |             ^------------------- durable confirmations ---------'
 //!                      '-> record, ledger
 //! ```
 //!
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod chip;
 pub mod config;
 pub mod fault;
 pub mod fleet;

@@ -14,6 +14,11 @@ pub enum Purpose {
     Fault = 3,
     Weather = 4,
     Clock = 5,
+    Bearing = 6,
+    Vibration = 7,
+    Chip = 8,
+    SensorFault = 9,
+    Bus = 10,
 }
 
 /// One stream of random numbers.

@@ -3,7 +3,9 @@
 //! [`Config::parse`] returns everything wrong at once. What it returns as right needs no further check downstream.
 //! Paths are relative to the folder of the configuration file.
 
+pub mod firmware;
 mod reader;
+mod tables;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -14,10 +16,11 @@ use fettle_wire::time::{HOUR, MINUTE, SECOND};
 use fettle_wire::{Micros, Name};
 
 use crate::channel::Channel;
-use crate::fault::Growth;
 use crate::fleet::{self, FaultPlan, Fleet};
+pub use firmware::{NodeKind, SensorFaultPlan, Waveform};
 pub use reader::Problem;
 use reader::Reader;
+use tables::{read_clock, read_fault, read_mqtt, read_weather};
 pub use values::Start;
 
 /// A checked configuration.
@@ -31,7 +34,13 @@ pub struct Config {
     pub machines: u64,
     /// What their names begin with.
     pub name_prefix: String,
-    /// What each publishes.
+    /// What runs on its node.
+    pub node: NodeKind,
+    /// How nodes on chips take waveforms.
+    pub waveform: Waveform,
+    /// Faults of sensors, on nodes with chips.
+    pub sensor_faults: Vec<SensorFaultPlan>,
+    /// What each publishes, waveforms apart.
     pub channels: Vec<Channel>,
     /// Event time between readings of a channel.
     pub interval: Micros,
@@ -111,6 +120,8 @@ pub struct Weather {
     pub drop_for: Micros,
     /// A node reboots this often.
     pub reboot_every: Option<Micros>,
+    /// A node on chips loses power this often, each time in the middle of a frame.
+    pub brownout_every: Option<Micros>,
 }
 
 /// What is wrong with a clock.
@@ -159,13 +170,22 @@ impl Config {
         let (mqtt, fault) = (below(top, "mqtt"), below(top, "fault"));
         let (weather, clock) = (below(top, "link"), below(top, "clock"));
         let interval = top.duration("interval", 1_000).unwrap_or(SECOND);
-        let channels = channels(top);
+        let node = node(top);
+        let channels = channels(top, node);
+        let waveform = below(top, "waveform");
+        let sensor_faults = top.tables("sensor_fault");
         let config = Self {
             site: site(top),
             seed: top.integer("seed", 0..=u64::MAX, 1),
             machines: top.integer("machines", 1..=100_000, 10),
             name_prefix: top.text("name_prefix").unwrap_or("pump").to_owned(),
             frame_readings: top.integer("frame_readings", 1..=10_000, channels.len() as u64) as usize,
+            node,
+            waveform: firmware::read_waveform(&waveform, problems),
+            sensor_faults: sensor_faults
+                .into_iter()
+                .filter_map(|table| firmware::read_sensor_fault(table, problems))
+                .collect(),
             channels,
             interval,
             frame_age: top.duration("frame_age", 0),
@@ -180,7 +200,7 @@ impl Config {
             link: link(top),
             ring_bytes: top.bytes("ring_bytes", 1_024..=(1 << 30), 256 * 1024) as usize,
             mqtt: read_mqtt(&mqtt, folder, problems),
-            fault: (!fault.is_empty()).then(|| read_fault(&fault, problems)),
+            fault: (!fault.is_empty()).then(|| read_fault(&fault, node, problems)),
             weather: read_weather(&weather, problems),
             wrong_clock: (!clock.is_empty()).then(|| read_clock(&clock, problems)),
             truth: path(top.text("truth")),
@@ -202,15 +222,17 @@ impl Config {
             let rule = "more than 1 needs a start in the past, or readings would come from the future";
             top.problem("speed", rule, self.speed, "set start = \"now-30d\" or speed = 1.0");
         }
+        self.check_node(top);
         // A reading takes at most 19 bytes (index 1, offset 9, value 9), a frame some 200 beside channel names.
         let frame = self.frame_readings * 20 + 400;
         if frame > MAX_FRAME {
             let rule = format!("a frame stays below {MAX_FRAME} bytes, about 20 a reading");
             top.problem("frame_readings", rule, self.frame_readings, "use at most 10000");
         }
-        if self.ring_bytes < 2 * frame {
-            let rule = format!("holds at least two frames, here {} bytes", 2 * frame);
-            top.problem("ring_bytes", rule, self.ring_bytes, "raise it or lower frame_readings");
+        let block = if self.node == NodeKind::Firmware { self.waveform.samples * 2 + 400 } else { 0 };
+        if self.ring_bytes < 2 * frame.max(block) {
+            let rule = format!("holds at least two frames, here {} bytes", 2 * frame.max(block));
+            top.problem("ring_bytes", rule, self.ring_bytes, "raise it or lower frame_readings or waveform.samples");
         }
         if self.mqtt.connections as u64 > self.machines {
             let rule = format!("at most one for each of the {} machines", self.machines);
@@ -218,14 +240,61 @@ impl Config {
         }
     }
 
+    /// Rules of what runs on a node.
+    fn check_node(&self, top: &mut Reader<'_>) {
+        if self.node == NodeKind::Light {
+            let only = [
+                (top.has("waveform"), "waveform"),
+                (top.has("sensor_fault"), "sensor_fault"),
+                (self.weather.brownout_every.is_some(), "link.brownout_every"),
+            ];
+            for (_, key) in only.into_iter().filter(|(there, _)| *there) {
+                let rule = "needs node = \"firmware\", because the light model has no chips";
+                top.problem(key, rule, "node = \"light\"", "remove it or set node = \"firmware\"");
+            }
+            return;
+        }
+        if self.channels.contains(&Channel::Vibration) {
+            let rule = "with node = \"firmware\" does not name vibration, which is sent as waveforms of acceleration";
+            top.problem("channels", rule, "\"vibration\"", "remove it");
+        }
+        if self.interval < FASTEST_SCALARS {
+            let rule = "with node = \"firmware\" is at least 0.1 s, because conversions take 30 ms";
+            top.problem("interval", rule, format!("{} us", self.interval), "raise it");
+        }
+    }
+
     /// The fleet of this configuration for a run that begins at event time `start`.
     pub fn fleet(&self, start: Micros) -> Fleet {
-        Fleet::new(self.seed, &self.name_prefix, self.machines, start, self.fault.as_ref())
+        let fleet = Fleet::new(self.seed, &self.name_prefix, self.machines, start, self.fault.as_ref());
+        match self.node {
+            NodeKind::Light => fleet,
+            NodeKind::Firmware => {
+                let component = self.fault.as_ref().and_then(|plan| plan.component);
+                fleet.on_chips(component, self.waveform.interval, |index, name| {
+                    firmware::sensor_faults(&self.sensor_faults, self.seed, index, name, start)
+                })
+            }
+        }
     }
 
     /// Seconds between readings of a channel.
     pub fn interval_seconds(&self) -> f64 {
         self.interval as f64 * 1e-6
+    }
+}
+
+/// The shortest interval of scalars that a board with chips keeps, microseconds.
+const FASTEST_SCALARS: Micros = 100_000;
+
+fn node(top: &mut Reader<'_>) -> NodeKind {
+    match top.text("node").unwrap_or("light") {
+        "light" => NodeKind::Light,
+        "firmware" => NodeKind::Firmware,
+        other => {
+            top.problem("node", "is light or firmware", format!("{other:?}"), "choose one");
+            NodeKind::Light
+        }
     }
 }
 
@@ -243,8 +312,13 @@ fn site(top: &mut Reader<'_>) -> Name {
     })
 }
 
-fn channels(top: &mut Reader<'_>) -> Vec<Channel> {
-    let Some(names) = top.texts("channels") else { return Channel::USUAL.to_vec() };
+fn channels(top: &mut Reader<'_>, node: NodeKind) -> Vec<Channel> {
+    let Some(names) = top.texts("channels") else {
+        return match node {
+            NodeKind::Light => Channel::USUAL.to_vec(),
+            NodeKind::Firmware => Channel::ON_CHIPS.to_vec(),
+        };
+    };
     let all = Channel::ALL.map(Channel::name).join(", ");
     let mut channels = Vec::new();
     for name in &names {
@@ -255,7 +329,7 @@ fn channels(top: &mut Reader<'_>) -> Vec<Channel> {
         }
     }
     if names.is_empty() {
-        top.problem("channels", "names at least one channel", "[]", "leave it out for the usual five");
+        top.problem("channels", "names at least one channel", "[]", "leave it out for the usual ones");
     }
     channels
 }
@@ -273,89 +347,6 @@ fn link(top: &mut Reader<'_>) -> LinkSettings {
     let usual = LinkSettings::default();
     let resend_after = top.duration("resend_after", 1_000).map_or(usual.resend_after, |d| d as u64);
     LinkSettings { resend_after, ..usual }
-}
-
-fn read_mqtt(table: &toml::Table, folder: &Path, problems: &mut Vec<Problem>) -> Mqtt {
-    let mut reader = Reader::new(table, "mqtt.");
-    let user = reader.text("username");
-    let file = reader.text("password_file");
-    let mqtt = Mqtt {
-        host: reader.text("host").unwrap_or("127.0.0.1").to_owned(),
-        port: reader.integer("port", 1..=65_535, 1883) as u16,
-        connections: reader.integer("connections", 1..=10_000, 1) as usize,
-        inflight: reader.integer("inflight", 1..=65_535, 200) as u16,
-        tcp_nodelay: reader.boolean("tcp_nodelay", true),
-        credentials: user.zip(file).map(|(u, f)| (u.to_owned(), folder.join(f))),
-    };
-    if user.is_some() != file.is_some() {
-        let found = if user.is_some() { "only username" } else { "only password_file" };
-        reader.problem("username", "comes with password_file", found, "set both or neither");
-    }
-    problems.extend(reader.finish());
-    mqtt
-}
-
-fn read_fault(table: &toml::Table, problems: &mut Vec<Problem>) -> FaultPlan {
-    let mut reader = Reader::new(table, "fault.");
-    let growth = match reader.text("growth").unwrap_or("exponential") {
-        "linear" => Growth::Linear,
-        "exponential" => Growth::Exponential,
-        other => {
-            reader.problem("growth", "is linear or exponential", format!("{other:?}"), "choose one");
-            Growth::Linear
-        }
-    };
-    let plan = FaultPlan {
-        share: reader.number("share", 0.0..=1.0, 0.1),
-        onset: reader.duration("onset", 0).unwrap_or(HOUR),
-        spread: reader.duration("onset_spread", 0).unwrap_or(0),
-        time_to_failure: reader.duration("time_to_failure", 1).unwrap_or(24 * HOUR),
-        growth,
-    };
-    problems.extend(reader.finish());
-    plan
-}
-
-fn read_weather(table: &toml::Table, problems: &mut Vec<Problem>) -> Weather {
-    let mut reader = Reader::new(table, "link.");
-    let weather = Weather {
-        duplicate_share: reader.number("duplicate_share", 0.0..=1.0, 0.0),
-        late_share: reader.number("late_share", 0.0..=1.0, 0.0),
-        late_by: reader.duration("late_by", 0).unwrap_or(10 * SECOND),
-        // A share of 1 would never deliver anything.
-        lost_share: reader.number("lost_share", 0.0..=0.99, 0.0),
-        drop_every: reader.duration("drop_every", 100_000),
-        drop_for: reader.duration("drop_for", 0).unwrap_or(5 * SECOND),
-        reboot_every: reader.duration("reboot_every", 100_000),
-    };
-    problems.extend(reader.finish());
-    weather
-}
-
-fn read_clock(table: &toml::Table, problems: &mut Vec<Problem>) -> WrongClock {
-    let mut reader = Reader::new(table, "clock.");
-    let offset = reader.duration("offset", Micros::MIN);
-    let fault = match reader.text("fault").unwrap_or("offset") {
-        "offset" => ClockFault::Offset(offset.unwrap_or(2 * HOUR)),
-        "epoch" => ClockFault::Epoch,
-        "absent" => ClockFault::Absent,
-        other => {
-            reader.problem("fault", "is offset, epoch or absent", format!("{other:?}"), "choose one");
-            ClockFault::Absent
-        }
-    };
-    let names = reader.texts("machines").unwrap_or_default();
-    let machines: Vec<Name> = names
-        .into_iter()
-        .filter_map(|name| {
-            Name::new(name)
-                .map_err(|e| reader.problem("machines", e.to_string(), format!("{name:?}"), "correct or remove it"))
-                .ok()
-        })
-        .collect();
-    let share = reader.number("share", 0.0..=1.0, if machines.is_empty() { 0.1 } else { 0.0 });
-    problems.extend(reader.finish());
-    WrongClock { share, machines, fault }
 }
 
 #[cfg(test)]
@@ -423,6 +414,36 @@ mod tests {
         }
         assert_eq!(said.len(), 15, "{said:#?}");
         assert!(said.iter().all(|s| s.matches(';').count() >= 2), "{said:#?}");
+    }
+
+    #[test]
+    fn what_only_chips_have_is_refused_without_them_and_checked_with_them() {
+        let tables = "[waveform]\nsamples = 4096\n[link]\nbrownout_every = \"10s\"\n[fault]\ncomponent = \"ball\"\n\
+                      [[sensor_fault]]\nkind = \"stuck\"\nchannel = \"pressure\"";
+        let said = problems(&format!("site = \"a\"\n{tables}"));
+        for key in ["waveform:", "sensor_fault:", "link.brownout_every:", "fault.component:"] {
+            assert!(said.iter().any(|s| s.starts_with(key)), "{key} is missing in {said:#?}");
+        }
+        let right = format!("site = \"a\"\nnode = \"firmware\"\n{tables}");
+        let config = Config::parse(&right, Path::new("/etc/x")).unwrap();
+        assert_eq!((config.channels.len(), config.frame_readings, config.sensor_faults.len()), (4, 4, 1));
+        assert_eq!(config.waveform.interval, MINUTE);
+        let wrong = "site = \"a\"\nnode = \"firmware\"\nchannels = [\"vibration\"]\ninterval = \"10ms\"\n\
+                     ring_bytes = \"8KiB\"\n[waveform]\ninterval = \"1s\"\nblocks = 9\nfull_scale_g = 3\n\
+                     [[sensor_fault]]\nkind = \"offset\"\nchannel = \"vibration\"";
+        let said = problems(wrong);
+        for key in [
+            "channels:",
+            "interval:",
+            "ring_bytes:",
+            "waveform.blocks:",
+            "waveform.full_scale_g:",
+            "sensor_fault.channel:",
+            "sensor_fault.amount:",
+        ] {
+            assert!(said.iter().any(|s| s.starts_with(key)), "{key} is missing in {said:#?}");
+        }
+        assert_eq!(said.len(), 7, "{said:#?}");
     }
 
     #[test]

@@ -146,6 +146,16 @@ impl<'a> Reader<'a> {
         table
     }
 
+    /// Tables written as `[[key]]`.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<&'a Table> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let tables = value.as_array().and_then(|a| a.iter().map(Value::as_table).collect::<Option<Vec<_>>>());
+        if tables.is_none() {
+            self.problem(key, "is a list of tables", value, &format!("write each as [[{key}]]"));
+        }
+        tables.unwrap_or_default()
+    }
+
     /// What was wrong, keys nobody asked for included.
     pub(super) fn finish(mut self) -> Vec<Problem> {
         for (key, value) in self.table {

@@ -6,11 +6,17 @@
 //! the times sampled, on nothing else: no clock, and the same numbers however many channels are published.
 //!
 //! A sample must not lie before the one before it: noise is carried forward in time.
+//!
+//! The same machine can stand under simulated chips ([`Physical`]): its slow quantities are these, before a transmitter's
+//! noise; vibration then is acceleration, sample by sample, from shaft and bearing.
 
+pub mod bearing;
 mod motor;
 mod noise;
+pub mod physical;
 mod pressure;
 mod profile;
+mod shaft;
 mod thermal;
 mod vibration;
 
@@ -19,7 +25,9 @@ use fettle_wire::Micros;
 use crate::channel::Channel;
 use crate::fault::Fault;
 use crate::random::{Purpose, Random};
+use bearing::{Bearing, Component};
 use noise::Wander;
+pub use physical::Physical;
 
 /// The values of all channels at one time, by [`Channel::index`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +43,25 @@ impl Sample {
     pub fn value(&self, channel: Channel) -> f64 {
         self.values[channel.index()]
     }
+}
+
+/// How a machine runs at one time, before any sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct State {
+    /// Share of rated power.
+    pub load: f64,
+    /// Share of rated speed.
+    pub speed: f64,
+    /// Vibration velocity RMS, mm/s, of the light model.
+    pub vibration: f64,
+    /// Bearing temperature, degrees Celsius.
+    pub temperature: f64,
+    /// Discharge pressure, bar.
+    pub pressure: f64,
+    /// Motor current, A.
+    pub current: f64,
+    /// How far its fault has grown: 0 sound, 1 at the failure.
+    pub severity: f64,
 }
 
 /// What a machine is, as its name plate says; in the registry.
@@ -83,6 +110,9 @@ impl Design {
 pub struct Machine {
     design: Design,
     fault: Option<Fault>,
+    bearing: Bearing,
+    /// Whether the bearing's heat follows friction rather than load.
+    friction: bool,
     last: Option<Micros>,
     load: Wander,
     speed: Wander,
@@ -99,6 +129,8 @@ impl Machine {
     pub fn new(seed: u64, index: u64, fault: Option<Fault>) -> Self {
         let design = Design::draw(&mut Random::new(seed, index, Purpose::Design));
         Self {
+            bearing: Bearing::draw(seed, index, design.power_kw),
+            friction: false,
             load: Wander::new(0.04, 7_200.0),
             speed: Wander::new(0.0015, 20.0),
             vibration: vibration::Vibration::new(&design),
@@ -123,8 +155,20 @@ impl Machine {
         self.fault.as_ref()
     }
 
-    /// What the sensors read at `time`. A time before the last sample's is read as the last sample's.
-    pub fn sample(&mut self, time: Micros) -> Sample {
+    /// The bearing.
+    pub fn bearing(&self) -> &Bearing {
+        &self.bearing
+    }
+
+    /// The same machine for simulated chips: its bearing is heated by friction, and `component` spalls, if one is named.
+    pub fn with_physics(mut self, component: Option<Component>) -> Self {
+        self.friction = true;
+        self.bearing.component = component.unwrap_or(self.bearing.component);
+        self
+    }
+
+    /// How it runs at `time`. A time before the last one asked is taken as that.
+    pub fn state(&mut self, time: Micros) -> State {
         // The first sample finds the machine as if it had been running for ever.
         let seconds = self.last.map_or(f64::INFINITY, |last| time.saturating_sub(last).max(0) as f64 * 1e-6);
         self.last = Some(self.last.map_or(time, |last| last.max(time)));
@@ -133,11 +177,23 @@ impl Machine {
         let load = (profile::load(&self.design.shifts, time) + self.load.step(seconds, process)).clamp(0.15, 1.1);
         let speed = profile::speed(load) * (1.0 + self.speed.step(seconds, process));
         let vibration = self.vibration.step(seconds, speed, load, severity, process);
-        let temperature = self.thermal.step(seconds, time, load, severity, process);
+        let target = if self.friction {
+            self.thermal.target_by_friction(time, bearing::friction_heat(speed, load, severity))
+        } else {
+            self.thermal.target(time, load, severity)
+        };
+        let temperature = self.thermal.step(seconds, target, process);
         let pressure = pressure::discharge(self.design.shut_off_pressure_bar, speed, load)
             * (1.0 + self.pressure.step(seconds, process));
         let current =
             motor::current(self.design.rated_current_a, load, severity) * (1.0 + self.current.step(seconds, process));
+        State { load, speed, vibration, temperature, pressure, current, severity }
+    }
+
+    /// What transmitters read at `time`, of all channels at once. A time before the last sample's is read as the last
+    /// sample's.
+    pub fn sample(&mut self, time: Micros) -> Sample {
+        let State { load, speed, vibration, temperature, pressure, current, .. } = self.state(time);
         let mut read =
             |value: f64, noise: f64| f64::from((value + noise * self.measurement.gaussian()).max(0.0) as f32);
         let values = [
@@ -250,9 +306,26 @@ mod tests {
         machine.thermal.settle(before);
         let mut still = Random::new(0, 0, Purpose::Process);
         let target = machine.thermal.target(START, 1.0, 0.0);
-        machine.thermal.step(tau, START, 1.0, 0.0, &mut still);
+        machine.thermal.step(tau, target, &mut still);
         let share = (machine.thermal.value() - before) / (target - before);
         assert!((share - 0.632).abs() < 0.001, "{share}");
+    }
+
+    #[test]
+    fn heated_by_friction_a_sound_bearing_stays_cool_and_a_spalled_one_warms_before_it_fails() {
+        for index in 0..10 {
+            let fault = Fault { onset: START + DAY, failure: START + 3 * DAY, growth: Growth::Spall };
+            let day = |machine: Machine, day: usize| {
+                let mut machine = machine.with_physics(None);
+                let values: Vec<f64> =
+                    (0..1440).map(|i| machine.state(START + (day as i64) * DAY + i * MINUTE).temperature).collect();
+                (mean(&values), values.iter().fold(0.0f64, |a, b| a.max(*b)))
+            };
+            let (well, hottest) = day(Machine::new(7, index, None), 2);
+            assert!(hottest < 75.0, "{hottest}");
+            let (sick, _) = day(Machine::new(7, index, Some(fault)), 2);
+            assert!(sick > well + 4.0, "{sick} {well}");
+        }
     }
 
     #[test]

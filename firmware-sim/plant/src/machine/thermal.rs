@@ -1,4 +1,4 @@
-//! Bearing temperature: first-order lag towards what ambient, load and a fault ask for.
+//! Bearing temperature: first-order lag towards what ambient and either load and fault, or friction, ask for.
 
 use fettle_wire::Micros;
 use fettle_wire::time::DAY;
@@ -34,14 +34,23 @@ impl Thermal {
         }
     }
 
-    /// Where the temperature tends to. The hall is warmest at 15:00 UTC, 3 K above its mean.
-    pub(crate) fn target(&self, time: Micros, load: f64, severity: f64) -> f64 {
+    /// The hall is warmest at 15:00 UTC, 3 K above its mean.
+    fn hall(&self, time: Micros) -> f64 {
         let phase = (time.rem_euclid(DAY) as f64 / DAY as f64 - 0.625) * std::f64::consts::TAU;
-        self.ambient + 3.0 * phase.cos() + self.rise * load.powf(1.5) + self.excess * severity
+        self.ambient + 3.0 * phase.cos()
     }
 
-    pub(crate) fn step(&mut self, seconds: f64, time: Micros, load: f64, severity: f64, random: &mut Random) -> f64 {
-        let target = self.target(time, load, severity);
+    /// Where the temperature tends to, in the light model.
+    pub(crate) fn target(&self, time: Micros, load: f64, severity: f64) -> f64 {
+        self.hall(time) + self.rise * load.powf(1.5) + self.excess * severity
+    }
+
+    /// Where the temperature tends to when friction makes `heat` of what it makes at the rated point.
+    pub(crate) fn target_by_friction(&self, time: Micros, heat: f64) -> f64 {
+        self.hall(time) + self.rise * heat
+    }
+
+    pub(crate) fn step(&mut self, seconds: f64, target: f64, random: &mut Random) -> f64 {
         self.value = target + (self.value - target) * (-seconds / self.tau).exp();
         self.value + self.wander.step(seconds, random)
     }

@@ -9,10 +9,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::io;
 
 use bytes::Bytes;
-use fettle_firmware::{Action, Event};
+use fettle_firmware::{Action, Destination, Event};
 use fettle_wire::{Durable, Micros};
 
 use super::PublishError;
@@ -77,6 +76,7 @@ impl Plan {
 
 struct Waiting {
     station: usize,
+    to: Destination,
     bytes: Bytes,
     ticket: Ticket,
 }
@@ -174,7 +174,7 @@ impl Carrier {
 
     /// Frames not confirmed.
     pub(super) fn held(&self) -> u64 {
-        self.stations.iter().map(|s| s.node.account().held.frames).sum()
+        self.stations.iter().map(|s| s.node().account().held.frames).sum()
     }
 
     /// Whether there is nothing left to do, or no time left to do it.
@@ -215,7 +215,7 @@ impl Carrier {
     pub(super) fn tick(&mut self, now: u64, desk: Option<&mut Desk>) -> Result<u64, PublishError> {
         let mut again = now + SWEEP;
         if self.generating() {
-            again = again.min(self.generate(now).map_err(PublishError::Record)?);
+            again = again.min(self.generate(now)?);
             let over = self.plan.duration.is_some_and(|d| now >= d) || self.active == 0;
             if over {
                 self.stop_generating(now);
@@ -242,7 +242,7 @@ impl Carrier {
         Ok(again.max(now + 1))
     }
 
-    fn generate(&mut self, now: u64) -> io::Result<u64> {
+    fn generate(&mut self, now: u64) -> Result<u64, PublishError> {
         let reached = self.plan.event_time(&self.clock, now);
         for _ in 0..SAMPLES {
             let Some(Reverse((event, i))) = self.schedule.peek().copied() else { break };
@@ -258,21 +258,24 @@ impl Carrier {
                 return Ok(((self.generated + 1) as f64 / rate) as u64);
             }
             self.schedule.pop();
-            let ring = self.stations[i].node.ring();
+            let ring = self.stations[i].node().ring();
             if self.plan.wait && ring.bytes() > ring.capacity() / 2 {
                 self.blocked.push(i);
                 continue;
             }
-            self.sample(i)?;
+            self.sample(now, i)?;
         }
         Ok(if self.schedule.is_empty() { u64::MAX } else { now })
     }
 
-    fn sample(&mut self, i: usize) -> io::Result<()> {
+    fn sample(&mut self, now: u64, i: usize) -> Result<(), PublishError> {
         let station = &mut self.stations[i];
         self.event_time = self.event_time.max(station.next);
         let closed = station.sample(&self.common, self.plan.interval)?;
         self.generated += closed;
+        if station.browns_out() {
+            station.reboot(&self.common, self.connected, now)?;
+        }
         if station.done {
             self.finish(i);
         } else {
@@ -301,15 +304,27 @@ impl Carrier {
                     station.reboot_at = Some(now + every);
                 }
             }
-            if self.stations[i].node.ready(now) {
+            self.brown_out(now, i);
+            if self.stations[i].node_mut().ready(now) {
                 self.mark(i);
             }
         }
-        self.settled = !self.generating() && self.stations.iter().all(|s| s.node.ring().is_empty());
+        self.settled = !self.generating() && self.stations.iter().all(|s| s.node().ring().is_empty());
         for i in std::mem::take(&mut self.blocked) {
             self.schedule.push(Reverse((self.stations[i].next, i)));
         }
         Ok(())
+    }
+
+    /// Orders a loss of power whose time has come; it strikes in the middle of the node's next frame.
+    fn brown_out(&mut self, now: u64, i: usize) {
+        let station = &mut self.stations[i];
+        if let (Some(every), Some(at)) = (self.plan.weather.brownout_every, station.brownout_at)
+            && at <= now
+        {
+            station.order_brownout();
+            station.brownout_at = Some(now + every.unsigned_abs());
+        }
     }
 
     fn mark(&mut self, i: usize) {
@@ -329,27 +344,27 @@ impl Carrier {
             self.is_ready[i] = false;
             let mut actions = std::mem::take(&mut self.actions);
             self.stations[i].step(now, Event::Room(desk.room().min(TURN)), &mut actions);
-            for Action::Publish { sequence, bytes, .. } in actions.drain(..) {
-                self.weather(now, i, sequence, bytes.into(), desk);
+            for Action::Publish { sequence, to, bytes, .. } in actions.drain(..) {
+                self.weather(now, i, sequence, to, bytes.into(), desk);
             }
             self.actions = actions;
-            if self.stations[i].node.ready(now) {
+            if self.stations[i].node_mut().ready(now) {
                 self.mark(i);
             }
         }
     }
 
     /// The link's faults: what a node sends is swallowed, held back, doubled, or just sent.
-    fn weather(&mut self, now: u64, i: usize, sequence: u64, bytes: Bytes, desk: &mut Desk) {
+    fn weather(&mut self, now: u64, i: usize, sequence: u64, to: Destination, bytes: Bytes, desk: &mut Desk) {
         let weather = &self.plan.weather;
         let station = &mut self.stations[i];
-        let ticket = Some((i, station.node.boot(), sequence));
+        let ticket = Some((i, station.node().boot(), sequence));
         if station.weather.hit(weather.lost_share) {
             station.traffic.swallowed += 1;
             station.step(now, Event::Acknowledged(sequence), &mut Vec::new());
             return;
         }
-        let waiting = Waiting { station: i, bytes, ticket };
+        let waiting = Waiting { station: i, to, bytes, ticket };
         if station.weather.hit(weather.late_share) {
             station.traffic.delayed += 1;
             self.delays += 1;
@@ -358,18 +373,18 @@ impl Carrier {
         }
         if station.weather.hit(weather.duplicate_share) {
             station.traffic.duplicated += 1;
-            self.outbox.push_back(Waiting { station: i, bytes: waiting.bytes.clone(), ticket: None });
+            self.outbox.push_back(Waiting { station: i, to, bytes: waiting.bytes.clone(), ticket: None });
         }
         self.hand_over(now, waiting, desk);
     }
 
     fn hand_over(&mut self, now: u64, waiting: Waiting, desk: &mut Desk) {
         let station = &mut self.stations[waiting.station];
-        let result = desk.publish(&station.topic, waiting.bytes, waiting.ticket);
+        let result = desk.publish(station.topic(waiting.to), waiting.bytes, waiting.ticket);
         match result {
             Ok(()) => station.traffic.published += 1,
             Err(problem) => {
-                let Some((_, boot, sequence)) = waiting.ticket.filter(|t| t.1 == station.node.boot()) else { return };
+                let Some((_, boot, sequence)) = waiting.ticket.filter(|t| t.1 == station.node().boot()) else { return };
                 let event = match problem {
                     NotPublished::TooLarge(size, limit) => {
                         let name = &station.name;
@@ -380,7 +395,7 @@ impl Carrier {
                     }
                     NotPublished::NotTaken => Event::Refused(sequence),
                 };
-                debug_assert_eq!(boot, station.node.boot());
+                debug_assert_eq!(boot, station.node().boot());
                 station.step(now, event, &mut Vec::new());
             }
         }
@@ -414,7 +429,7 @@ impl Carrier {
 
     fn answered(&mut self, now: u64, ticket: Ticket, event: fn(u64) -> Event<'static>) {
         let Some((i, boot, sequence)) = ticket else { return };
-        if self.stations[i].node.boot() == boot {
+        if self.stations[i].node().boot() == boot {
             self.stations[i].step(now, event(sequence), &mut Vec::new());
         }
     }

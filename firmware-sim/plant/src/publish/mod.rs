@@ -18,10 +18,13 @@ use std::time::Duration;
 use fettle_wire::Micros;
 use fettle_wire::time::Rfc3339;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::ledger::{Ledger, MachineLedger};
 use crate::record::Record;
 use crate::truth;
@@ -67,10 +70,79 @@ struct Report {
     generating: bool,
 }
 
+/// How far a run has come, as values; see [`Running::progress`].
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// The account so far.
+    pub ledger: Arc<Ledger>,
+    /// Event time reached by the foremost machine.
+    pub event_time: Micros,
+    /// Wall time of this account.
+    pub wall: Micros,
+    /// Event time per wall time asked for; what is reached shows in two accounts.
+    pub speed: f64,
+}
+
+/// A plant that runs on its own in a tokio runtime: for whoever wants one beside other things in one process. Several may
+/// run at once; nothing is global. Dropped, it goes on: end it with [`Self::stop`] and [`Self::join`].
+#[derive(Debug)]
+pub struct Running {
+    fleet: Fleet,
+    stop: Arc<AtomicBool>,
+    progress: watch::Receiver<Progress>,
+    task: JoinHandle<Result<Outcome, PublishError>>,
+}
+
+impl Running {
+    /// Starts the plant of `config` on `runtime`, which needs its timer and I/O enabled.
+    pub fn start(config: Config, clock: Clock, runtime: &Handle) -> Self {
+        let begin = config.start.resolve(clock.wall());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, progress) =
+            watch::channel(Progress { event_time: begin, speed: config.speed, ..Progress::default() });
+        let fleet = config.fleet(begin);
+        let task = {
+            let (fleet, stop) = (fleet.clone(), Arc::clone(&stop));
+            runtime.spawn(async move { run_fleet(&config, fleet, begin, clock, stop, Some(sender)).await })
+        };
+        Self { fleet, stop, progress, task }
+    }
+
+    /// The machines, their faults and the truth: `truth::of(running.fleet())`, `registry::toml(running.fleet(), ..)`.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The account as it grows, anew every `ledger_interval`; closed when the plant has ended.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Asks it to end. Nothing is drained; what is unconfirmed is held in the last account.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for its end, by itself or after [`Self::stop`].
+    pub async fn join(self) -> Result<Outcome, PublishError> {
+        self.task.await?
+    }
+}
+
 /// Runs a fleet until its end or until `stop` becomes true.
 pub async fn run(config: &Config, clock: Clock, stop: Arc<AtomicBool>) -> Result<Outcome, PublishError> {
     let start = config.start.resolve(clock.wall());
-    let fleet = config.fleet(start);
+    run_fleet(config, config.fleet(start), start, clock, stop, None).await
+}
+
+async fn run_fleet(
+    config: &Config,
+    fleet: Fleet,
+    start: Micros,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    progress: Option<watch::Sender<Progress>>,
+) -> Result<Outcome, PublishError> {
     if let Some(path) = &config.truth {
         let text = truth::json_lines(&fleet).map_err(std::io::Error::other);
         let written = text.and_then(|text| std::fs::write(path, text));
@@ -101,7 +173,7 @@ pub async fn run(config: &Config, clock: Clock, stop: Arc<AtomicBool>) -> Result
         tasks.push(tokio::spawn(serve(carrier, settings, clock, Arc::clone(&stop), reporter)));
     }
     drop(reports);
-    let ledger = keep_ledger(config, &clock, &mut inbox, connections).await?;
+    let ledger = keep_ledger(config, &clock, &mut inbox, connections, progress).await?;
     for task in tasks {
         task.await??;
     }
@@ -136,7 +208,14 @@ async fn keep_ledger(
     clock: &Clock,
     inbox: &mut mpsc::Receiver<Report>,
     connections: usize,
+    progress: Option<watch::Sender<Progress>>,
 ) -> Result<Ledger, PublishError> {
+    let show = |ledger: &Ledger, latest: &[Option<Report>]| {
+        let Some(progress) = &progress else { return };
+        let event_time = latest.iter().flatten().map(|r| r.event_time).max().unwrap_or_default();
+        let (ledger, wall) = (Arc::new(ledger.clone()), clock.wall());
+        progress.send_replace(Progress { ledger, event_time, wall, speed: config.speed });
+    };
     let mut latest: Vec<Option<Report>> = (0..connections).map(|_| None).collect();
     let mut next = 0;
     while let Some(report) = inbox.recv().await {
@@ -144,11 +223,14 @@ async fn keep_ledger(
         latest[place] = Some(report);
         if clock.monotonic() >= next {
             next = clock.monotonic() + config.ledger_interval.unsigned_abs();
-            write(&assemble(config, clock, &latest, false), config.ledger.as_deref())?;
+            let ledger = assemble(config, clock, &latest, false);
+            write(&ledger, config.ledger.as_deref())?;
+            show(&ledger, &latest);
         }
     }
     let ledger = assemble(config, clock, &latest, true);
     write(&ledger, config.ledger.as_deref())?;
+    show(&ledger, &latest);
     Ok(ledger)
 }
 

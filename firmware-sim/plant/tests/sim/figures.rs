@@ -92,3 +92,31 @@ fn figures() {
         println!("{repeat}: 2000 nodes in real time: {cpu_us:.1} us CPU/frame, {nodes:.0} nodes a core by CPU alone");
     }
 }
+
+/// `cargo test -p fettle-sim --test sim nodes_on_chips -- --ignored --nocapture`: what a node that runs the firmware costs.
+#[test]
+#[ignore = "measures for a minute; run it alone on a quiet machine"]
+fn nodes_on_chips() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Broker::start(folder.path(), "") else { return };
+    // Four readings a second in one frame and a block of 4,096 samples a minute, the defaults.
+    let kinds = [
+        ("light, real time", 300, 1.0, "node = \"light\"\nmachines = 300"),
+        ("firmware, real time", 300, 1.0, "node = \"firmware\"\nmachines = 300"),
+        ("firmware, 600 times", 12, 600.0, "node = \"firmware\"\nmachines = 12\nstart = \"now-30d\"\nspeed = 600"),
+    ];
+    for repeat in 1..=3 {
+        for (name, nodes, speed, top) in kinds {
+            let top = format!("{top}\nduration = \"15s\"\ndrain = \"0s\"\nledger_interval = \"200ms\"");
+            let frames = (f64::from(nodes) * speed * 12.0) as u64;
+            let Measured { per_second, cpu_us } = measure(folder.path(), broker.port, frames, &top, "connections = 1");
+            let share = per_second * cpu_us * 1e-6;
+            println!(
+                "{repeat}: {name}: {nodes} nodes take {:.1} % of a core ({cpu_us:.1} us a frame); by CPU alone {:.0} nodes \
+                 a core at this speed",
+                share * 100.0,
+                f64::from(nodes) / share
+            );
+        }
+    }
+}

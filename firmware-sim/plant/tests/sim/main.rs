@@ -3,5 +3,6 @@
 
 mod binary;
 mod figures;
+mod firmware;
 mod run;
 mod support;

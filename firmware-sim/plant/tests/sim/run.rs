@@ -10,7 +10,7 @@ use fettle_sim::Config;
 use fettle_sim::ledger::Ledger;
 use fettle_sim::publish::{self, Clock};
 
-async fn run(config: &Config) -> Ledger {
+pub(crate) async fn run(config: &Config) -> Ledger {
     let never = Arc::new(AtomicBool::new(false));
     let run = publish::run(config, Clock::start(), never);
     let outcome = tokio::time::timeout(Duration::from_secs(100), run).await.expect("the run ends").unwrap();
@@ -23,7 +23,7 @@ fn boot_of<'a>(seen: &'a BTreeMap<(String, u64), Boot>, asset: &str, boot: &str)
 }
 
 /// What the ledger says is lost is an upper bound of what the agent misses, boot by boot; all else arrived.
-fn reconcile(ledger: &Ledger, seen: &BTreeMap<(String, u64), Boot>) -> u64 {
+pub(crate) fn reconcile(ledger: &Ledger, seen: &BTreeMap<(String, u64), Boot>) -> u64 {
     let mut missed = 0;
     for machine in &ledger.machines {
         for boot in &machine.boots {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fettle_sim::Config;
+use fettle_wire::topic::Native;
 use fettle_wire::{Durable, Frame};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
@@ -88,6 +89,8 @@ pub(crate) struct Boot {
     pub(crate) next: u64,
     /// Copies.
     pub(crate) duplicates: u64,
+    /// Frames that came on the topic of waveforms, which also are in `frames`, without readings: time, rate, samples.
+    pub(crate) waveforms: BTreeMap<u64, (Option<i64>, f64, usize)>,
 }
 
 /// A test double of the agent.
@@ -139,7 +142,9 @@ async fn run(port: u16, site: String, seen: Arc<Mutex<Boots>>, stop: Arc<AtomicB
         match polled {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 connected = true;
-                client.try_subscribe(format!("fettle/1/{site}/+"), QoS::AtLeastOnce).unwrap();
+                for filter in fettle_wire::topic::agent_filters(&fettle_wire::Name::new(&site).unwrap()) {
+                    client.try_subscribe(filter, QoS::AtLeastOnce).unwrap();
+                }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
                 take(&site, &publish.topic, &publish.payload, &mut seen.lock().unwrap());
@@ -155,9 +160,22 @@ async fn run(port: u16, site: String, seen: Arc<Mutex<Boots>>, stop: Arc<AtomicB
 
 fn take(site: &str, topic: &[u8], payload: &[u8], boots: &mut Boots) {
     let topic = std::str::from_utf8(topic).unwrap();
-    let asset = topic.strip_prefix(&format!("fettle/1/{site}/")).unwrap();
     let frame = Frame::decode(payload).unwrap();
+    let asset = match fettle_wire::topic::parse(site, topic).unwrap() {
+        Native::Readings { asset } => {
+            assert!(frame.waveform.is_none());
+            asset
+        }
+        Native::Waveform { asset, channel } => {
+            assert_eq!(frame.channels, [channel]);
+            asset
+        }
+        other => panic!("nobody subscribed to {other:?}"),
+    };
     let boot = boots.entry((asset.to_owned(), frame.boot)).or_default();
+    if let Some(waveform) = &frame.waveform {
+        boot.waveforms.insert(frame.sequence, (frame.time, waveform.rate, waveform.samples.len() / 2));
+    }
     let readings = frame.readings.iter();
     let readings = readings.map(|r| (frame.channels[usize::from(r.0)].to_owned(), frame.time.map(|t| t + r.1), r.2));
     if let Some(before) = boot.frames.insert(frame.sequence, readings.clone().collect()) {
