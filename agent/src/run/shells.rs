@@ -118,15 +118,6 @@ impl Serving {
             core.command_offsets().iter().filter_map(|(p, next)| Some((*p, next.checked_sub(1)?))).collect(),
             Arc::new(move |report| drop(kafka_sender.send(report))),
         )?;
-        Ok(Shells {
-            from_broker,
-            from_kafka,
-            producer,
-            to_broker,
-            inbox,
-            stop: self.stop,
-            quit,
-            net,
-        })
+        Ok(Shells { from_broker, from_kafka, producer, to_broker, inbox, stop: self.stop, quit, net })
     }
 }
