@@ -139,6 +139,29 @@ fn command(id: String, site: &Name, agent: &Name, person: &str, now: Micros, req
     }
 }
 
+/// What a request is about, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// The kind of request.
+    pub what: &'static str,
+    /// The asset.
+    pub asset: &'a Name,
+    /// The condition, where it is about an alarm.
+    pub condition: Option<&'a str>,
+    /// Which occurrence of it.
+    pub occurrence: Option<u64>,
+}
+
+/// What a request is about: the one place that knows every kind of request, for the copy and for the audit log.
+pub fn subject(request: &Request) -> Subject<'_> {
+    match request {
+        Request::Acknowledge { asset, condition, occurrence } => {
+            Subject { what: "acknowledge", asset, condition: Some(condition), occurrence: Some(*occurrence) }
+        }
+        Request::Adopt { asset } => Subject { what: "adopt", asset, condition: None, occurrence: None },
+    }
+}
+
 /// Sends commands.
 pub struct Commands {
     producer: FutureProducer<Quiet>,
