@@ -12,7 +12,7 @@ const isOld = (a) => { const of = asset(a); return of ? isStale(of) : !known.lin
 // The share of each channel, as bars with what was seen and what was expected.
 export function evidence(a) {
   const parts = a.contributions.map((c) => el("tr", {},
-    el("th", { scope: "row" }, c.channel), el("td", {}, el("meter", { min: 0, max: 1, value: c.share, "aria-label": `share of ${c.channel}` }), ` ${say.percent(c.share)}`),
+    el("th", { scope: "row" }, c.channel), el("td", { class: "share" }, el("meter", { min: 0, max: 1, value: c.share, "aria-label": `share of ${c.channel}` }), ` ${say.percent(c.share)}`),
     el("td", { class: "n" }, say.quantity(c.value, c.unit)), el("td", { class: "n" }, say.quantity(c.expected, c.unit))));
   return el("div", { class: "evidence" },
     el("p", {}, a.message),

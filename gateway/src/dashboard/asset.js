@@ -26,7 +26,10 @@ export function asset(main, site, name) {
   current.append(alarmList, changes);
   const values = el("section", {});
   const quality = el("section", {});
-  fill(main, head, cards, el("section", {}, el("h2", {}, "History"), el("div", { class: "bar" }, ranges), origin, charts), el("div", { class: "two" }, el("div", {}, current), el("div", {}, values, quality)));
+  fill(main, head, cards, el("div", { class: "asset-grid" },
+    el("section", { class: "past" }, el("h2", {}, "History"), el("div", { class: "bar" }, ranges), origin, charts),
+    el("div", { class: "present first" }, current),
+    el("div", { class: "present" }, values, quality)));
 
   function drawHead() {
     const a = of();
@@ -39,7 +42,7 @@ export function asset(main, site, name) {
     const card = (label, value, more) => el("div", { class: "card" }, el("span", { class: "dim small" }, label), el("div", { class: "value" }, value), more ? el("span", { class: "dim small" }, more) : null);
     fill(cards,
       card("Health index", h?.health_index === undefined ? "–" : gauge(h.health_index, say.index(h.health_index)), "1 healthy, 0 failed"),
-      card("Remaining life", h?.rul.kind === "interval" ? say.span(h.rul.p50) : "none", h ? (h.rul.kind === "interval" ? `80 % likely ${say.span(h.rul.p10)} – ${h.rul.p90 === undefined ? "beyond horizon" : say.span(h.rul.p90)}; ${h.rul.channel} first` : say.words(h.rul.reason)) : null),
+      card("Remaining life", h?.rul.kind === "interval" ? say.span(h.rul.p50) : "none", h ? (h.rul.kind === "interval" ? `${say.between(h.rul)} (${h.rul.p90 === undefined ? "90" : "80"} %); ${h.rul.channel} first` : say.words(h.rul.reason)) : null),
       card("How unusual", h?.score === undefined ? "–" : say.number(h.score), h?.p_value === undefined ? null : `p = ${say.number(h.p_value)} when healthy`),
       card("Baseline", h ? say.percent(h.baseline) : "–", !h ? null : h.reason === "regime_unknown" ? "operating state not seen before" : h.baseline < 1 ? "still being learned" : "learned; this operating state is known"),
       card("Window", h ? say.time(h.window_end) : "–", record ? `${say.span((record.window_end - record.window_start) / 1e6)} long${h.revision ? `, revision ${h.revision}` : ""}` : null));
@@ -56,9 +59,9 @@ export function asset(main, site, name) {
 
   function drawValues() {
     const record = view.detail?.record;
-    fill(values, el("h2", {}, "Newest window"), !record ? el("p", { class: "empty" }, "No health record yet.") : el("table", { class: "plain" },
-      el("thead", {}, el("tr", {}, ["Channel", "Mean", "RMS", "Least", "Largest", "Readings"].map((h, n) => el("th", { scope: "col", class: n ? "n" : null }, h)))),
-      el("tbody", {}, record.indicators.map((i) => el("tr", {}, el("th", { scope: "row" }, i.channel), el("td", { class: "n" }, say.quantity(i.mean, i.unit)), el("td", { class: "n" }, i.unit === "K" ? "–" : say.quantity(i.rms, i.unit)), el("td", { class: "n" }, say.quantity(i.min, i.unit)), el("td", { class: "n" }, say.quantity(i.max, i.unit)), el("td", { class: "n" }, say.count(i.count)))))));
+    fill(values, el("h2", {}, "Newest window", record ? el("span", { class: "dim small" }, ` ${say.count(record.indicators.reduce((n, i) => n + i.count, 0))} readings`) : null), !record ? el("p", { class: "empty" }, "No health record yet.") : el("table", { class: "plain" },
+      el("thead", {}, el("tr", {}, ["Channel", "Mean", "RMS", "Least", "Largest"].map((h, n) => el("th", { scope: "col", class: n ? "n" : null }, h)))),
+      el("tbody", {}, record.indicators.map((i) => el("tr", {}, el("th", { scope: "row" }, i.channel, el("span", { class: "dim" }, ` ${say.unit(i.unit)[0]}`)), [i.mean, i.unit === "K" ? null : i.rms, i.min, i.max].map((v) => el("td", { class: "n" }, say.number(v === null ? null : say.unit(i.unit)[1](v)))))))));
   }
 
   function drawQuality() {
@@ -92,10 +95,11 @@ export function asset(main, site, name) {
     const focused = [...charts.children].findIndex((c) => c.contains(document.activeElement));
     [...charts.children].forEach((c) => c.destroy?.());
     if (!h) { fill(charts, el("p", { class: "empty" }, view.error ?? "Reading the history …")); fill(origin); return; }
-    fill(origin, h.at.length ? `${say.count(h.at.length)} points from ${say.count(h.records)} records (${{ raw: "each record", "1min": "minutes", "1h": "hours" }[h.resolution]}${h.slot ? `, folded into ${say.span(h.slot / 1e6)}; shades show least to largest` : ""}). Times in ${say.zone()}. Drag to zoom, double-click or 0 to go back.` : "Nothing is kept of this time.");
+    fill(origin, h.at.length ? `${say.count(h.at.length)} points from ${say.count(h.records)} records (${{ raw: "each record", "1min": "minutes", "1h": "hours" }[h.resolution]}${h.slot ? `, folded into ${say.span(h.slot / 1e6)}; shades show least to largest` : ""}). Times in ${say.zone()}. Dashed lines: alarms raised. Drag to zoom, double-click or 0 to go back.` : "Nothing is kept of this time.");
     if (!h.at.length) { fill(charts); return; }
     const at = h.at.map((t) => t / 1e6);
-    const shown = { at, from: h.from / 1e6, to: h.to / 1e6 };
+    const marks = view.log.filter((l) => l.alert.change === "raised").map((l) => ({ at: l.alert.at / 1e6, color: `--${l.alert.priority}` }));
+    const shown = { at, marks, from: h.from / 1e6, to: h.to / 1e6 };
     const series = (n) => h.series.find((s) => s.name === n);
     const line = (s, label, color, turn = (v) => v, more = {}) => {
       const column = (c) => c?.map((v) => (v === null ? null : turn(v)));
@@ -154,7 +158,9 @@ export function asset(main, site, name) {
       const [detail, log] = await Promise.all([get(path), get(`/api/v1/alarms/history?site=${enc(site)}&asset=${enc(name)}&limit=200`)]);
       if (view.stop) return;
       view.detail = detail;
+      const isNew = log.changes.length !== view.log.length;
       view.log = log.changes;
+      if (isNew && view.history) drawCharts();
     } catch (error) { view.error = error.message; }
     drawHead(); drawAlarms(); drawValues(); drawQuality();
   }

@@ -71,6 +71,7 @@ export function chart(spec, onrange) {
     },
     axes: [{ ...axis, values: ticks, space: 80 }, { ...axis, size: 58, values: (plot, all) => all.map((v) => (v === null ? "" : spec.tick ? spec.tick(v) : say.number(v))) }],
     hooks: {
+      drawAxes: [(plot) => drawMarks(plot, spec.marks ?? [])],
       setSelect: [(plot) => {
         if (plot.select.width < 6) return;
         onrange(plot.posToVal(plot.select.left, "x"), plot.posToVal(plot.select.left + plot.select.width, "x"));
@@ -96,6 +97,23 @@ export function chart(spec, onrange) {
   });
   box.destroy = () => { observer.disconnect(); plot?.destroy(); };
   return box;
+}
+
+function drawMarks(plot, marks) {
+  const { ctx, bbox } = plot;
+  for (const { at, color } of marks) {
+    if (at < plot.scales.x.min || at > plot.scales.x.max) continue;
+    const x = Math.round(plot.valToPos(at, "x", true)) + 0.5;
+    ctx.save();
+    ctx.strokeStyle = css(color);
+    ctx.lineWidth = devicePixelRatio * 1.5;
+    ctx.setLineDash([5, 4]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.restore();
+  }
 }
 
 function padded(low, high, log) {

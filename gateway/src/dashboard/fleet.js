@@ -16,7 +16,7 @@ const FILTERS = [
 ];
 
 export function verdict(a) {
-  if (isStale(a)) return mark("stale", `stale, ${say.age(a.seen, now())}`, "No record for too long: what is shown is the past, not the present");
+  if (isStale(a)) return mark("stale", !known.linked ? "stale: no link" : `stale: silent for ${say.span((now() - a.seen) / 1e6)}`, "No record for too long: what is shown is the past, not the present");
   if (!a.health) return mark("none", a.quarantined ? "in quarantine" : "no record yet");
   if (a.health.verdict === "normal") return mark("ok", "normal");
   if (a.health.verdict === "abnormal") return mark("abnormal", "abnormal");
@@ -34,7 +34,7 @@ function row(a) {
     el("td", { class: "c-name" }, el("a", { href: link }, a.asset), el("span", { class: "dim small" }, a.site)),
     el("td", { class: "c-verdict" }, verdict(a), flags),
     el("td", { class: "c-health", "data-label": "Health" }, health?.health_index === undefined ? el("span", { class: "dim" }, "–") : gauge(health.health_index, say.index(health.health_index))),
-    el("td", { class: "c-life", "data-label": "Remaining life" }, health?.rul.kind === "interval" ? el("span", {}, el("b", {}, say.span(health.rul.p50)), el("span", { class: "dim small" }, ` ${say.span(health.rul.p10)} – ${health.rul.p90 === undefined ? "beyond" : say.span(health.rul.p90)}`)) : el("span", { class: "dim" }, health ? say.words(health.rul.reason) : "–")),
+    el("td", { class: "c-life", "data-label": "Remaining life" }, health?.rul.kind === "interval" ? el("span", {}, el("b", {}, say.span(health.rul.p50)), el("span", { class: "dim small" }, ` ${say.between(health.rul)}`)) : el("span", { class: "dim" }, health ? say.words(health.rul.reason) : "–")),
     el("td", { class: "c-seen", "data-label": "Heard" }, el("span", { class: "dim" }, say.age(a.seen, now()))),
   ];
 }

@@ -58,11 +58,8 @@ export function quantity(value, code) {
   return value === null || value === undefined ? "–" : `${number(turn(value))}${name ? ` ${name}` : ""}`;
 }
 
-export function life(rul) {
-  if (!rul) return "–";
-  if (rul.kind === "none") return words(rul.reason);
-  return `${span(rul.p50)} (${span(rul.p10)} – ${rul.p90 === undefined ? "beyond" : span(rul.p90)})`;
-}
+// The interval of a remaining life: P10 to P90, open where P90 lies beyond the horizon.
+export const between = (rul) => (rul.p90 === undefined ? `at least ${span(rul.p10)}` : `${span(rul.p10)} – ${span(rul.p90)}`);
 
 export const condition = (name) => (name === "anomaly" ? "Unusual behaviour" : name.startsWith("limit.") ? `Limit of ${name.slice(6)}` : name);
 

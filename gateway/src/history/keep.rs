@@ -228,5 +228,5 @@ pub const MINUTE_DAYS: Micros = 90 * time::DAY;
 pub const HOUR_DAYS: Micros = 1_826 * time::DAY;
 /// See [`RAW_DAYS`].
 pub const ALERT_DAYS: Micros = 90 * time::DAY;
-/// The bound unless configured: 16 GiB, enough for the days above of about 500 assets with five channels.
+/// The bound unless configured: 16 GiB, enough for the days above of about 700 assets with five channels.
 pub const MAX_BYTES: u64 = 16 << 30;

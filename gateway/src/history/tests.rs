@@ -275,3 +275,57 @@ fn a_strangers_names_cannot_grow_the_store_without_end() {
         .collect();
     assert_eq!(ids.len(), 20, "each asset has a number of its own");
 }
+
+/// Five channels around a level, with noise in every digit, as a machine has them.
+fn noisy(at: Micros, n: i64) -> Health {
+    let noise = |k: i64| {
+        let mixed = (n.wrapping_mul(8_131) + k).wrapping_mul(6_364_136_223_846_793_005_i64);
+        (mixed as u64 >> 33) as f64 / (1_u64 << 31) as f64
+    };
+    let indicator = |k: i64| {
+        let mean = 40.0 + 10.0 * k as f64 + noise(k);
+        let (channel, unit) = (name(&format!("channel-{k}")), "K".into());
+        let (skewness, kurtosis, slope) = (None, None, None);
+        let (min, max, rms) = (mean - 1.0, mean + 1.0 + noise(k + 10), mean + 0.01 * noise(k + 20));
+        fettle_wire::Indicator {
+            channel,
+            unit,
+            count: 900,
+            mean,
+            variance: 1.0,
+            skewness,
+            kurtosis,
+            min,
+            max,
+            rms,
+            slope,
+        }
+    };
+    let rul = fettle_wire::Rul::Interval {
+        p10: 1e5 * noise(31),
+        p50: 2e5 * noise(32),
+        p90: Some(3e5 * noise(33)),
+        method: "m".into(),
+        channel: name("channel-0"),
+    };
+    let (score, p_value, health_index) = (Some(5.0 * noise(34)), Some(noise(35)), Some(0.9 + 0.1 * noise(36)));
+    Health { score, p_value, health_index, rul, indicators: (0..5).map(indicator).collect(), ..health("pump", at, 0) }
+}
+
+#[test]
+fn an_asset_with_five_channels_takes_less_than_thirty_megabytes_over_all_its_years() {
+    let bed = Bed::new(1 << 30);
+    let days = 4;
+    for minute in 0..days * 1_440 {
+        // As it comes: a record a minute, each in a commit of its own.
+        bed.take(vec![noisy(NOW + minute * MINUTE, minute)]);
+    }
+    let txn = bed.history.env().read_txn().unwrap();
+    let a_day = bed.history.points.each_ref().map(|database| {
+        let stat = database.stat(&txn).unwrap();
+        (stat.leaf_pages + stat.branch_pages + stat.overflow_pages) as u64 * u64::from(stat.page_size) / days as u64
+    });
+    let all = a_day[0] * 7 + a_day[1] * 90 + a_day[2] * 1_826;
+    println!("bytes a day: raw {}, minutes {}, hours {}; over all {all}", a_day[0], a_day[1], a_day[2]);
+    assert!(all < 30_000_000, "{a_day:?}: {all}");
+}
