@@ -1,22 +1,25 @@
 //! Alarms as people see them: what the agent said, what was asked for and is not confirmed, and which comes first.
 //! Pure.
 
-use std::cmp::Reverse;
-
 use fettle_wire::{AlarmState, Change, Command, Contribution, Micros, Name, Priority};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::api::schema;
 use crate::commands::is_unacknowledged;
 use crate::fleet::asset::AlarmRecord;
 
 /// A request that no alert has confirmed yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Pending {
     /// Who asked.
     pub person: String,
     /// When, microseconds UTC.
+    #[schema(value_type = i64)]
     pub issued: Micros,
     /// Until when the agent will accept it.
+    #[schema(value_type = i64)]
     pub expires: Micros,
     /// The command's id.
     pub command: String,
@@ -38,13 +41,17 @@ impl Pending {
 }
 
 /// One alarm.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AlarmView {
     /// The site.
+    #[schema(value_type = String)]
     pub site: Name,
     /// The agent that owns it.
+    #[schema(value_type = String)]
     pub agent: Name,
     /// The asset.
+    #[schema(value_type = String)]
     pub asset: Name,
     /// The condition.
     pub condition: String,
@@ -53,14 +60,19 @@ pub struct AlarmView {
     /// Whether somebody still has something to do or to see.
     pub open: bool,
     /// The state.
+    #[schema(value_type = schema::AlarmState)]
     pub state: AlarmState,
     /// What changed last.
+    #[schema(value_type = schema::Change)]
     pub change: Change,
     /// The priority.
+    #[schema(value_type = schema::Priority)]
     pub priority: Priority,
     /// When it was raised, event time, microseconds UTC.
+    #[schema(value_type = i64)]
     pub raised_at: Micros,
     /// When it changed last.
+    #[schema(value_type = i64)]
     pub at: Micros,
     /// The statistic.
     pub score: f64,
@@ -70,6 +82,7 @@ pub struct AlarmView {
     /// One sentence.
     pub message: String,
     /// What it rests on.
+    #[schema(value_type = Vec<schema::Contribution>)]
     pub contributions: Vec<Contribution>,
     /// Data quality.
     pub flags: Vec<String>,
@@ -115,23 +128,19 @@ pub fn view(record: AlarmRecord, asked: Option<&Command>, now: Micros) -> AlarmV
     }
 }
 
-/// Most urgent first: open, unacknowledged, higher priority, raised earlier; then by name, so that the order is total.
+/// Most urgent first.
 pub fn sort(alarms: &mut [AlarmView]) {
-    alarms.sort_by(|a, b| urgency(a).cmp(&urgency(b)));
+    alarms.sort_by_cached_key(AlarmView::urgency);
 }
 
-type Urgency<'a> = (Reverse<bool>, Reverse<bool>, Reverse<Priority>, Micros, &'a str, &'a str, &'a str);
-
-fn urgency(alarm: &AlarmView) -> Urgency<'_> {
-    (
-        Reverse(alarm.open),
-        Reverse(is_unacknowledged(alarm.state)),
-        Reverse(alarm.priority),
-        alarm.raised_at,
-        &alarm.site,
-        &alarm.asset,
-        &alarm.condition,
-    )
+impl AlarmView {
+    /// Sorts alarms: open, unacknowledged, higher priority, raised earlier; then by name, so that the order is total.
+    pub fn urgency(&self) -> String {
+        let (open, waits) = (u8::from(!self.open), u8::from(!is_unacknowledged(self.state)));
+        let (priority, raised) = (3 - self.priority as u8, (self.raised_at as u64) ^ (1 << 63));
+        let Self { site, asset, condition, .. } = self;
+        format!("{open}{waits}{priority}-{raised:020}-{site}/{asset}|{condition}")
+    }
 }
 
 #[cfg(test)]

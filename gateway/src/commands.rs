@@ -139,6 +139,32 @@ fn command(id: String, site: &Name, agent: &Name, person: &str, now: Micros, req
     }
 }
 
+/// What a request is about, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// The kind of request.
+    pub what: &'static str,
+    /// The asset.
+    pub asset: &'a Name,
+    /// The condition, where it is about an alarm.
+    pub condition: Option<&'a str>,
+    /// Which occurrence of it.
+    pub occurrence: Option<u64>,
+}
+
+/// What a request is about: the one place that knows every kind of request, for the copy and for the audit log.
+pub fn subject(request: &Request) -> Subject<'_> {
+    let (what, condition, occurrence) = match request {
+        Request::Acknowledge { condition, occurrence, .. } => ("acknowledge", Some(condition), Some(*occurrence)),
+        Request::Shelve { condition, .. } => ("shelve", Some(condition), None),
+        Request::Unshelve { condition, .. } => ("unshelve", Some(condition), None),
+        Request::Comment { condition, occurrence, .. } => ("comment", Some(condition), Some(*occurrence)),
+        Request::Label { condition, occurrence, .. } => ("label", Some(condition), Some(*occurrence)),
+        Request::Adopt { .. } => ("adopt", None, None),
+    };
+    Subject { what, asset: request.asset(), condition: condition.map(String::as_str), occurrence }
+}
+
 /// Sends commands.
 pub struct Commands {
     producer: FutureProducer<Quiet>,

@@ -128,6 +128,34 @@ pub const CATALOGUE: &[Entry] = &[
         "kind, outcome",
         "Commands asked for through this process (sent, already, failed)",
     ),
+    entry(
+        "fettle_gateway_history_records_total",
+        "counter",
+        "outcome",
+        "Records that the history read, by what became of them (stored, repeated, revised, older_revision, stored_coarse, late_for_good, too_old, impossible_time, crowded, too_many_assets, name_without_room, damaged, unusable, alert, command)",
+    ),
+    entry(
+        "fettle_gateway_history_given_up_total",
+        "counter",
+        "what",
+        "Points and alerts given up to stay within history.max_bytes (raw, 1min, 1h, alerts)",
+    ),
+    entry(
+        "fettle_gateway_history_missed_total",
+        "counter",
+        "",
+        "Records that Kafka deleted before the history read them",
+    ),
+    entry("fettle_gateway_history_bytes", "gauge", "", "Bytes of the history in use, at most history.max_bytes"),
+    entry("fettle_gateway_history_copied", "gauge", "", "1 if the history has read what Kafka had at the start"),
+    entry("fettle_gateway_events_total", "counter", "", "Events made for open pages"),
+    entry("fettle_gateway_event_readers", "gauge", "", "Pages that listen to events"),
+    entry(
+        "fettle_gateway_event_readers_cut_off_total",
+        "counter",
+        "reason",
+        "Pages cut off from their events (slow: they did not take them in time; full: too many listened)",
+    ),
     entry("fettle_gateway_http_requests_total", "counter", "status", "Requests answered, by class of status"),
 ];
 
@@ -162,6 +190,14 @@ pub struct Metrics {
     missing: Gauge,
     lost: Gauge,
     commands: Counters<2>,
+    history_records: Counters<1>,
+    history_given_up: Counters<1>,
+    history_missed: Counter,
+    history_bytes: Gauge,
+    history_copied: Gauge,
+    events: Counter,
+    event_readers: Gauge,
+    event_readers_cut_off: Counters<1>,
     requests: Counters<1>,
     said: Mutex<BTreeMap<&'static str, Instant>>,
 }
@@ -219,6 +255,14 @@ impl Default for Metrics {
             missing: register(r, "fettle_gateway_fleet_frames_missing", Gauge::default()),
             lost: register(r, "fettle_gateway_fleet_frames_lost", Gauge::default()),
             commands: register(r, "fettle_gateway_commands_total", Family::default()),
+            history_records: register(r, "fettle_gateway_history_records_total", Family::default()),
+            history_given_up: register(r, "fettle_gateway_history_given_up_total", Family::default()),
+            history_missed: register(r, "fettle_gateway_history_missed_total", Counter::default()),
+            history_bytes: register(r, "fettle_gateway_history_bytes", Gauge::default()),
+            history_copied: register(r, "fettle_gateway_history_copied", Gauge::default()),
+            events: register(r, "fettle_gateway_events_total", Counter::default()),
+            event_readers: register(r, "fettle_gateway_event_readers", Gauge::default()),
+            event_readers_cut_off: register(r, "fettle_gateway_event_readers_cut_off_total", Family::default()),
             requests: register(r, "fettle_gateway_http_requests_total", Family::default()),
             said: Mutex::default(),
             registry,
@@ -248,6 +292,15 @@ impl Metrics {
             for outcome in ["sent", "already", "failed"] {
                 drop(self.commands.get_or_create(&[("kind", kind.into()), ("outcome", outcome.into())]));
             }
+        }
+        for outcome in ["stored", "repeated", "revised", "unusable", "alert", "command"] {
+            drop(self.history_records.get_or_create(&[("outcome", outcome.into())]));
+        }
+        for what in ["raw", "1min", "1h", "alerts"] {
+            drop(self.history_given_up.get_or_create(&[("what", what.into())]));
+        }
+        for reason in ["slow", "full"] {
+            drop(self.event_readers_cut_off.get_or_create(&[("reason", reason.into())]));
         }
         for status in ["2xx", "4xx", "5xx"] {
             drop(self.requests.get_or_create(&[("status", status.into())]));
@@ -298,6 +351,50 @@ impl Metrics {
         self.commands.get_or_create(&[("kind", kind.into()), ("outcome", outcome.into())]).inc();
     }
 
+    /// The history took records in.
+    pub fn history_taken(&self, outcomes: &BTreeMap<&'static str, u64>) {
+        for (outcome, count) in outcomes {
+            self.history_records.get_or_create(&[("outcome", (*outcome).into())]).inc_by(*count);
+        }
+    }
+
+    /// The history gave something up to stay within its bytes.
+    pub fn history_given_up(&self, what: &BTreeMap<&'static str, u64>) {
+        for (what, count) in what {
+            self.history_given_up.get_or_create(&[("what", (*what).into())]).inc_by(*count);
+        }
+    }
+
+    /// Kafka deleted records before the history read them.
+    pub fn history_missed(&self, records: u64) {
+        self.history_missed.inc_by(records);
+    }
+
+    /// Bytes of the history in use.
+    pub fn set_history_bytes(&self, bytes: u64) {
+        self.history_bytes.set(number(bytes));
+    }
+
+    /// An event was made for open pages.
+    pub fn event_made(&self) {
+        self.events.inc();
+    }
+
+    /// A page began to listen, or no longer does.
+    pub fn event_reader(&self, change: i64) {
+        self.event_readers.inc_by(change);
+    }
+
+    /// A page was cut off from its events.
+    pub fn event_reader_cut_off(&self, reason: &'static str) {
+        self.event_readers_cut_off.get_or_create(&[("reason", reason.into())]).inc();
+    }
+
+    /// How many pages were cut off for `reason`.
+    pub fn event_readers_cut_off(&self, reason: &'static str) -> u64 {
+        self.event_readers_cut_off.get_or_create(&[("reason", reason.into())]).get()
+    }
+
     /// A request was answered.
     pub fn request(&self, status: u16) {
         self.requests.get_or_create(&[("status", format!("{}xx", status / 100))]).inc();
@@ -330,6 +427,7 @@ impl Metrics {
         self.intake_running.set(i64::from(shown.intake != WaitingForKafka));
         self.partitions_owned.set(number(shown.partitions.len()));
         self.fleet_copied.set(i64::from(shown.fleet_copied));
+        self.history_copied.set(i64::from(shown.history_copied));
         self.store_bytes.set(number(store_bytes));
         self.lag_measured.set(shown.lag.measured_at.unwrap_or(0) as f64 / 1e6);
         let mut lag = BTreeMap::<&str, i64>::new();
@@ -345,7 +443,7 @@ impl Metrics {
         self.assets.set(number(overview.assets.len()));
         self.quarantined.set(number(overview.assets.iter().filter(|a| a.quarantined).count()));
         self.conflicts.set(number(overview.conflicts()));
-        let rejected = overview.records.iter().flat_map(|r| r.counts.rejected.values());
+        let rejected = overview.records.iter().flat_map(|r| r.rejected.values());
         self.fleet_rejected.set(number(rejected.fold(0, |sum: u64, n| sum.saturating_add(*n))));
         self.set_alarms(overview);
         let totals = &overview.totals;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Kafka alerts, health, ledger --> intake (owner of a partition) --one transaction with the offsets--> Kafka fleet
+//!  Kafka alerts, health, commands --> history (every instance, whole, LMDB) --> api --> people
 //!  Kafka fleet, commands --> fleet::changelog (every instance, whole) --> fleet::store (LMDB) --> api --> people
 //!  api --> commands --> Kafka commands --> agents
 //! ```
@@ -11,7 +12,7 @@
 //! G4: a record that cannot be used is counted with its reason and passed; it never stops a partition.
 //! G5: equal id with different content is a conflict: the first stays, the conflict is counted and shown.
 //!
-//! Must never: keep in memory alone what another instance would need; answer from anything but the store.
+//! Must never: keep in memory alone what another instance would need; answer from anything but the stores.
 #![deny(unsafe_code)]
 
 pub mod alarms;
@@ -21,9 +22,12 @@ pub mod commands;
 pub mod config;
 pub mod events;
 pub mod fleet;
+pub mod history;
 pub mod intake;
 pub mod kafka;
 pub mod lag;
+pub mod live;
+pub mod lmdb;
 pub mod pace;
 pub mod run;
 pub mod status;

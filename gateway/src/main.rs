@@ -29,6 +29,13 @@ const EXAMPLE: &str = r#"A complete configuration, with its defaults:
   batch = 1000                   # at most this many records in one transaction
   interval = "200ms"             # a transaction begins at the latest this long after its first record
 
+  [history]                      # of every asset, in <store>/history; each instance keeps its own
+  raw = "7d"                     # records
+  minutes = "90d"                # points of a minute
+  hours = "1826d"                # points of an hour, and the log of requests
+  alerts = "90d"                 # every change of an alarm with its evidence
+  max_bytes = 17179869184        # beyond it the finest and oldest is given up first, and counted
+
   [topics]
   partitions = 6                 # of every topic; cannot be changed later
   replication = 1                # 3 for a cluster of three brokers or more

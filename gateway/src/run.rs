@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  intake (Kafka -> Kafka)     copy fleet (Kafka -> store)     copy commands (Kafka -> store)     lag (Kafka -> status)
-//!  API: one async thread, with blocking threads for reading the store
+//!  history (Kafka -> history)  watch (store -> events)
+//!  API: one async thread, with blocking threads for reading the stores
 //! ```
 //! Ends on SIGTERM or SIGINT: the API stops accepting, each thread ends after the call it is in. Nothing needs saving:
 //! what is not committed is read again.
@@ -17,6 +18,7 @@ use fettle_wire::record::Hex;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::listen::{PATIENCE as TAKES_NOTHING, Patient};
 use crate::api::{self, Api};
 use crate::clock;
 use crate::commands::Commands;
@@ -25,9 +27,13 @@ use crate::events::Metrics;
 use crate::fleet::changelog::{Changelog, Feed};
 use crate::fleet::overview::Cache;
 use crate::fleet::{Store, StoreError};
+use crate::history::reader::Reader;
+use crate::history::{History, HistoryError};
 use crate::intake::consumer::Intake;
 use crate::kafka::LinkError;
 use crate::lag::Monitor;
+use crate::live::Hub;
+use crate::live::watch::Watch;
 use crate::pace::Stop;
 use crate::status::Status;
 
@@ -40,6 +46,9 @@ pub enum RunError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The history.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// A client could not be made.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -100,17 +109,28 @@ pub fn run_until(config: &Config, asked: impl Future<Output = Result<(), RunErro
     let store = Arc::new(Store::open(&config.store)?);
     let instance = instance(config, &store)?;
     let (metrics, status, stop) = (Arc::new(Metrics::default()), Arc::new(Status::default()), Stop::default());
+    let history = History::open(&config.store.join("history"), config.history, &config.kafka.prefix)?;
+    let shared = Rooms {
+        history: Arc::new(history),
+        hub: Arc::new(Hub::new(Arc::clone(&metrics))),
+        cache: Arc::default(),
+        store,
+        metrics,
+        status,
+        stop: stop.clone(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(|source| RunError::System { what: "start the runtime", source })?;
-    let threads = start(config, &instance, &store, &metrics, &status, &stop)?;
+    let threads = start(config, &instance, &shared)?;
     let commands = {
         let _inside = runtime.enter();
         Commands::new(&config.kafka)?
     };
-    let api = Arc::new(Api { store, status, metrics, commands, cache: Cache::default() });
+    let Rooms { store, history, hub, cache, metrics, status, .. } = shared;
+    let api = Arc::new(Api { store, history, hub, status, metrics, commands, cache });
     tracing::info!(%instance, listen = %config.listen, group = config.kafka.group, "fettle-gateway runs");
     let served = runtime.block_on(serve(config, api, &threads, asked));
     stop.set();
@@ -133,14 +153,19 @@ pub fn run_until(config: &Config, asked: impl Future<Output = Result<(), RunErro
 
 type Threads = Vec<(&'static str, JoinHandle<()>)>;
 
-fn start(
-    config: &Config,
-    instance: &Name,
-    store: &Arc<Store>,
-    metrics: &Arc<Metrics>,
-    status: &Arc<Status>,
-    stop: &Stop,
-) -> Result<Threads, RunError> {
+/// What the threads and the API share.
+struct Rooms {
+    store: Arc<Store>,
+    history: Arc<History>,
+    hub: Arc<Hub>,
+    cache: Arc<Cache>,
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+    stop: Stop,
+}
+
+fn start(config: &Config, instance: &Name, shared: &Rooms) -> Result<Threads, RunError> {
+    let Rooms { store, history, hub, cache, metrics, status, stop } = shared;
     let changelog = |feed| Changelog {
         feed,
         kafka: config.kafka.clone(),
@@ -162,7 +187,26 @@ fn start(
         stop: stop.clone(),
     };
     let monitor = Monitor { kafka: config.kafka.clone(), status: Arc::clone(status), stop: stop.clone() };
+    let reader = Reader {
+        kafka: config.kafka.clone(),
+        signatures: config.signatures.clone(),
+        instance: instance.clone(),
+        history: Arc::clone(history),
+        hub: Arc::clone(hub),
+        metrics: Arc::clone(metrics),
+        status: Arc::clone(status),
+        stop: stop.clone(),
+    };
+    let watch = Watch {
+        store: Arc::clone(store),
+        cache: Arc::clone(cache),
+        status: Arc::clone(status),
+        hub: Arc::clone(hub),
+        stop: stop.clone(),
+    };
     Ok(vec![
+        spawn("history", move || reader.run())?,
+        spawn("watch", move || watch.run())?,
         spawn("copy-fleet", move || fleet.run())?,
         spawn("copy-commands", move || commands.run())?,
         spawn("intake", move || intake.run())?,
@@ -194,6 +238,7 @@ async fn serve(
             name = died(threads) => Err(RunError::ThreadDied(name)),
         }
     };
+    let listener = Patient::new(listener, TAKES_NOTHING, Arc::clone(&api.metrics));
     // A request that hangs on a slow client is cut off with the runtime.
     tokio::select! {
         served = axum::serve(listener, api::router(api)).into_future() => served.map_err(listen),

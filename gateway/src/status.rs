@@ -6,11 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fettle_wire::Micros;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::fleet::changelog::Feed;
 
 /// Lag of one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PartitionLag {
     /// The topic.
     pub topic: String,
@@ -25,9 +27,11 @@ pub struct PartitionLag {
 }
 
 /// Lag of the whole group.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Lag {
     /// When it was measured, microseconds UTC; absent: not yet.
+    #[schema(value_type = Option<i64>)]
     pub measured_at: Option<Micros>,
     /// Why it could not be measured lately.
     pub error: Option<String>,
@@ -38,7 +42,7 @@ pub struct Lag {
 }
 
 /// What the intake is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Not begun, or between two tries.
@@ -53,16 +57,20 @@ pub enum Phase {
 }
 
 /// What is shown.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Shown {
     /// The intake.
     pub intake: Phase,
     /// Partitions this instance owns.
+    #[schema(value_type = Vec<i32>)]
     pub partitions: BTreeSet<i32>,
     /// Whether the copy of the fleet has been read to its end.
     pub fleet_copied: bool,
     /// Whether the commands have been read to their end.
     pub commands_copied: bool,
+    /// Whether the history has read everything that Kafka had when it began.
+    pub history_copied: bool,
     /// The group's lag.
     #[serde(skip)]
     pub lag: Lag,
@@ -98,6 +106,11 @@ impl Status {
             Feed::Fleet => self.lock().fleet_copied = caught_up,
             Feed::Commands => self.lock().commands_copied = caught_up,
         }
+    }
+
+    /// Whether the history has read everything that Kafka had when it began.
+    pub fn set_history_copied(&self, copied: bool) {
+        self.lock().history_copied = copied;
     }
 
     /// Whether the copy of the fleet has been read to its end.

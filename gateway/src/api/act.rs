@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response, Result};
 use fettle_wire::Command;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Api, Shared, problem::Problem};
 use crate::alarms::Pending;
@@ -18,26 +19,36 @@ use crate::clock;
 use crate::commands::{self, CommandError, Decision};
 use crate::fleet::asset::{AccountRecord, AlarmRecord, LEDGER, alarm_key, command_key};
 
-#[derive(Deserialize)]
+/// Who acknowledges which occurrence.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Acknowledge {
+pub(super) struct Acknowledge {
+    /// The person's name, 1 to 128 bytes.
     person: String,
+    /// The occurrence that was looked at.
     occurrence: u64,
 }
 
-#[derive(Deserialize)]
+/// Who adopts.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Adopt {
+pub(super) struct Adopt {
+    /// The person's name, 1 to 128 bytes.
     person: String,
 }
 
-#[derive(Serialize)]
-struct Answer {
+/// What a request led to.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answer {
     /// `pending` or `acknowledged` or `in_service`.
     status: &'static str,
+    /// Who had done it before.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
+    /// The requests on their way.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pending: Vec<Pending>,
 }
 
@@ -89,7 +100,18 @@ async fn send(api: &Api, kind: &'static str, command: &Command) -> Result<(), Pr
     }
 }
 
-/// `POST /api/v1/alarms/{site}/{asset}/{condition}/acknowledge {"person": "..", "occurrence": N}`
+/// Asks the agent to take an alarm as seen by a person. Asking again is asking once.
+#[utoipa::path(post, path = "/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", tag = "alarms",
+    params(("site" = String, Path), ("asset" = String, Path), ("condition" = String, Path)),
+    request_body = Acknowledge,
+    responses((status = 202, body = Answer, description = "on its way"),
+        (status = 200, body = Answer, description = "acknowledged already"),
+        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn acknowledge(
     State(api): Shared,
     Path((site, asset, condition)): Path<(String, String, String)>,
@@ -138,7 +160,18 @@ pub(super) async fn acknowledge(
     }
 }
 
-/// `POST /api/v1/assets/{site}/{asset}/adopt {"person": ".."}`: to each agent that holds it in quarantine.
+/// Asks each agent that holds the asset in quarantine to take it into service. Asking again is asking once.
+#[utoipa::path(post, path = "/api/v1/assets/{site}/{asset}/adopt", tag = "assets",
+    params(("site" = String, Path), ("asset" = String, Path)),
+    request_body = Adopt,
+    responses((status = 202, body = Answer, description = "on its way"),
+        (status = 200, body = Answer, description = "in service already"),
+        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn adopt(
     State(api): Shared,
     Path((site, asset)): Path<(String, String)>,

@@ -1,38 +1,59 @@
-//! The REST API and the page, on loopback. Reads the local copy only; the one thing it writes is commands.
+//! The REST API, the events and the dashboard, on loopback. Reads the local copy and the history only; the one thing it
+//! writes is commands.
 //!
-//! Bounds: bodies of 16 KiB, lists of 10,000. A request that changes something must be `application/json`, which a page
-//! of another origin cannot send without asking first. Reading the copy happens on blocking threads, so a large fleet
-//! does not hold up the others. Errors are RFC 9457 `application/problem+json`.
+//! Bounds: bodies of 16 KiB, lists of 10,000, curves of 5,000 points, 1,000 listeners. A request that changes something
+//! must be `application/json` and of this very origin. Reading happens on blocking threads, so a large fleet does not
+//! hold up the others. Errors are RFC 9457 `application/problem+json`. What there is, is described by [`openapi`], made
+//! of the code; a test holds every route and every answer against it.
 
 mod act;
-mod page;
+mod alarms;
+mod ask;
+mod assets;
+mod dashboard;
+mod events;
+mod fleet;
+pub mod listen;
+mod openapi;
 mod problem;
-mod show;
+pub(crate) mod schema;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method, Uri};
+use axum::handler::Handler;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing;
+use fettle_wire::{Micros, time};
 
 use crate::commands::Commands;
 use crate::events::Metrics;
 use crate::fleet::overview::{Cache, Overview};
 use crate::fleet::{Store, StoreError};
+use crate::history::{History, HistoryError};
+use crate::live::Hub;
 use crate::status::Status;
 use problem::Problem;
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
+/// An asset that was not heard of for this long shows nothing of the present: three publishing intervals.
+const STALE_AFTER: Micros = 3 * time::MINUTE;
 
 /// What the handlers share.
 pub struct Api {
     /// The copy.
     pub store: Arc<Store>,
+    /// The past.
+    pub history: Arc<History>,
+    /// What open pages hear.
+    pub hub: Arc<Hub>,
     /// What the threads say of themselves.
     pub status: Arc<Status>,
     /// Counters.
@@ -40,16 +61,15 @@ pub struct Api {
     /// How commands are sent.
     pub commands: Commands,
     /// One overview for all that ask.
-    pub cache: Cache,
+    pub cache: Arc<Cache>,
 }
 
 type Shared = State<Arc<Api>>;
 
 impl Api {
-    /// Reads the copy on a blocking thread.
-    async fn read<T: Send + 'static>(
+    async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Problem> {
         let api = Arc::clone(self);
         match tokio::task::spawn_blocking(move || read(&api)).await {
@@ -59,26 +79,70 @@ impl Api {
         }
     }
 
+    /// Reads the copy on a blocking thread.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.blocking(read).await
+    }
+
+    /// Reads the history on a blocking thread.
+    async fn look_back<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&History) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.blocking(move |api| read(&api.history)).await
+    }
+
     async fn overview(self: &Arc<Self>) -> Result<Arc<Overview>, Problem> {
         self.read(|api| api.cache.get(&api.store)).await
     }
 }
 
+/// Routes as they are registered, with a list of them: axum does not tell what it was given.
+struct Routes {
+    router: Router<Arc<Api>>,
+    listed: Vec<(&'static str, &'static str)>,
+}
+
+impl Routes {
+    fn get<T: 'static>(mut self, path: &'static str, handler: impl Handler<T, Arc<Api>>) -> Self {
+        self.listed.push(("get", path));
+        Self { router: self.router.route(path, routing::get(handler)), ..self }
+    }
+
+    fn post<T: 'static>(mut self, path: &'static str, handler: impl Handler<T, Arc<Api>>) -> Self {
+        self.listed.push(("post", path));
+        Self { router: self.router.route(path, routing::post(handler)), ..self }
+    }
+}
+
+fn routes() -> Routes {
+    Routes { router: Router::new(), listed: Vec::new() }
+        .get("/", dashboard::page)
+        .get("/app/{file}", dashboard::file)
+        .get("/healthz", fleet::healthz)
+        .get("/metrics", fleet::metrics)
+        .get("/api/v1/openapi.json", openapi::document)
+        .get("/api/v1/assets", assets::assets)
+        .get("/api/v1/assets/{site}/{asset}", assets::asset)
+        .get("/api/v1/assets/{site}/{asset}/history", assets::history)
+        .post("/api/v1/assets/{site}/{asset}/adopt", act::adopt)
+        .get("/api/v1/alarms", alarms::alarms)
+        .get("/api/v1/alarms/history", alarms::log)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", act::acknowledge)
+        .get("/api/v1/ledger", fleet::ledger)
+        .get("/api/v1/lag", fleet::lag)
+        .get("/api/v1/sites", fleet::sites)
+        .get("/api/v1/audit", fleet::audit)
+        .get("/api/v1/events", events::events)
+}
+
 /// Every route.
 pub fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/", get(page::page))
-        .route("/page.css", get(page::css))
-        .route("/page.js", get(page::js))
-        .route("/healthz", get(show::healthz))
-        .route("/metrics", get(show::metrics))
-        .route("/api/v1/assets", get(show::assets))
-        .route("/api/v1/assets/{site}/{asset}", get(show::asset))
-        .route("/api/v1/assets/{site}/{asset}/adopt", post(act::adopt))
-        .route("/api/v1/alarms", get(show::alarms))
-        .route("/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", post(act::acknowledge))
-        .route("/api/v1/ledger", get(show::ledger))
-        .route("/api/v1/lag", get(show::lag))
+    routes()
+        .router
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -87,23 +151,43 @@ pub fn router(api: Arc<Api>) -> Router {
 }
 
 async fn no_such_page(uri: Uri) -> Problem {
-    Problem::not_found(&format!("there is no {}; the page at / links to what there is", uri.path()))
+    Problem::not_found(&format!("there is no {}; what there is, is described at /api/v1/openapi.json", uri.path()))
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Problem {
     Problem::new(405, "method not allowed", &format!("{} does not answer to {method}", uri.path()))
 }
 
-/// Counts every answer and says what a browser may do with it.
+/// Whether a request that changes something comes from another site's page. Programs send neither header.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let fetched = text(HeaderName::from_static("sec-fetch-site"));
+    let origin = text(ORIGIN).map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host));
+    fetched.is_some_and(|from| from != "same-origin" && from != "none")
+        || origin.is_some_and(|host| Some(host) != text(HOST))
+}
+
+/// Turns foreign writes away, counts every answer and says what a browser may do with it.
 async fn around(State(api): Shared, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let mut response = if request.method() != Method::GET && is_foreign(request.headers()) {
+        Problem::new(403, "forbidden", "a page of another origin may not change anything here").into_response()
+    } else {
+        next.run(request).await
+    };
     api.metrics.request(response.status().as_u16());
     let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
-                  base-uri 'none'; frame-ancestors 'none'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                  form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (CONTENT_SECURITY_POLICY, policy),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

@@ -4,14 +4,19 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-/// The answer to a request that cannot be met.
-#[derive(Debug, Serialize)]
+/// The answer to a request that cannot be met (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
+    /// What kind of error.
     title: &'static str,
+    /// The HTTP status.
     status: u16,
+    /// What is wrong and what to do.
     detail: String,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fettle_wire::{Change, Command};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,34 +32,39 @@ fn pending_command() -> Command {
     }
 }
 
-struct Running {
-    address: SocketAddr,
-    api: Arc<Api>,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    pub(super) api: Arc<Api>,
     _folder: tempfile::TempDir,
 }
 
 impl Running {
-    async fn start(values: Vec<(String, Vec<u8>)>) -> Self {
+    pub(super) async fn start(values: Vec<(String, Vec<u8>)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = "store = \"gw\"\n[kafka]\nbrokers = \"127.0.0.1:1\"\n";
         let config = crate::config::parse(text, folder.path()).unwrap();
         let store = Arc::new(Store::open(&config.store).unwrap());
+        let history = History::open(&config.store.join("history"), config.history, "fettle").unwrap();
+        let metrics = Arc::<Metrics>::default();
         let changes: Vec<_> = values.into_iter().map(|(key, v)| StoreChange { key, value: Some(v) }).collect();
         store.apply(store.epoch(), &changes, &BTreeMap::new()).unwrap();
         let api = Arc::new(Api {
             store,
+            history: Arc::new(history),
+            hub: Arc::new(Hub::with_room(Arc::clone(&metrics), 1 << 20)),
             status: Arc::default(),
-            metrics: Arc::default(),
+            metrics,
             commands: Commands::new(&config.kafka).unwrap(),
-            cache: Cache::default(),
+            cache: Arc::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let listener = listen::Patient::new(listener, Duration::from_millis(300), Arc::clone(&api.metrics));
         tokio::spawn(axum::serve(listener, router(Arc::clone(&api))).into_future());
         Self { address, api, _folder: folder }
     }
 
-    async fn send(&self, request: &str, headers: &str, body: &str) -> (u16, String) {
+    pub(super) async fn send(&self, request: &str, headers: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let head =
@@ -73,11 +79,11 @@ impl Running {
         (status, answer)
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub(super) async fn get(&self, path: &str) -> (u16, String) {
         self.send(&format!("GET {path}"), "", "").await
     }
 
-    async fn post(&self, path: &str, body: &str) -> (u16, String) {
+    pub(super) async fn post(&self, path: &str, body: &str) -> (u16, String) {
         self.send(&format!("POST {path}"), "Content-Type: application/json\r\n", body).await
     }
 }
@@ -93,8 +99,13 @@ async fn every_page_answers_on_an_empty_store() {
     let running = Running::start(Vec::new()).await;
     for path in [
         "/",
-        "/page.css",
-        "/page.js",
+        "/app/app.js",
+        "/app/app.css",
+        "/app/uPlot.js",
+        "/api/v1/openapi.json",
+        "/api/v1/sites",
+        "/api/v1/audit",
+        "/api/v1/alarms/history",
         "/healthz",
         "/metrics",
         "/api/v1/assets",
@@ -117,6 +128,23 @@ async fn what_cannot_be_met_is_a_problem_with_its_detail() {
         (404, running.get("/api/v1/assets/plant-a/none").await),
         (400, running.get("/api/v1/alarms?open=perhaps").await),
         (400, running.get("/api/v1/assets?colour=red").await),
+        (400, running.get("/api/v1/assets?state=red").await),
+        (400, running.get("/api/v1/assets?priority=red").await),
+        (400, running.get("/api/v1/assets?order=red").await),
+        (400, running.get("/api/v1/alarms?state=red").await),
+        (400, running.get("/api/v1/alarms/history?asset=pump").await),
+        (400, running.get("/api/v1/audit?cursor=red").await),
+        (404, running.get("/app/nothing.js").await),
+        (404, running.get("/api/v1/assets/plant-a/none/history").await),
+        (400, running.get("/api/v1/assets/plant-a/none/history?resolution=2h").await),
+        (400, running.get("/api/v1/assets/plant-a/none/history?from=5&to=5").await),
+        (
+            403,
+            running
+                .send(&format!("POST {ACK}"), "Content-Type: application/json\r\nOrigin: http://evil\r\n", "{}")
+                .await,
+        ),
+        (403, running.send(&format!("POST {ACK}"), "Sec-Fetch-Site: cross-site\r\n", "{}").await),
         (405, running.post("/api/v1/alarms", "{}").await),
         (415, running.send(&format!("POST {ACK}"), "Content-Type: text/plain\r\n", "{}").await),
         (400, running.post(ACK, "{\"person\": \"ada\"}").await),
@@ -166,10 +194,13 @@ async fn lists_are_given_in_pages() {
         values.push((key, serde_json::to_vec(&record).unwrap()));
     }
     let running = Running::start(values).await;
-    let (_, first) = running.get("/api/v1/assets?limit=2").await;
+    let (_, first) = running.get("/api/v1/assets?limit=2&order=name").await;
     assert!(first.contains("\"next\":\"plant-a/pump-1\"") && first.contains("\"total\":5"), "{first}");
-    let (_, last) = running.get("/api/v1/assets?limit=2&after=plant-a/pump-3").await;
+    let (_, last) = running.get("/api/v1/assets?limit=2&order=name&cursor=plant-a/pump-3").await;
     assert!(last.contains("\"asset\":\"pump-4\"") && !last.contains("\"next\""), "{last}");
     let (_, ledger) = running.get("/api/v1/ledger?limit=1").await;
     assert!(ledger.contains("\"accounts\":5") && ledger.contains("\"next\":\"plant-a/gw-1/pump-0\""), "{ledger}");
 }
+
+mod document;
+mod live;

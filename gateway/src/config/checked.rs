@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
-use fettle_wire::Name;
 use fettle_wire::record::unhex;
 use fettle_wire::topic::KafkaTopics;
+use fettle_wire::{Micros, Name, time};
 
 use super::error::Problem;
-use super::raw::{Raw, RawKafka, RawKey, RawTls};
+use super::raw::{Raw, RawHistory, RawKafka, RawKey, RawTls};
+use crate::history::keep;
 
 /// As run.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// How records are taken in.
     pub intake: Intake,
+    /// How much of the past is kept.
+    pub history: Keep,
     /// What `topics apply` creates.
     pub topics: Topics,
     /// Whose records are believed.
@@ -108,6 +111,28 @@ pub struct Intake {
     pub interval: Duration,
 }
 
+/// How much of the past is kept, in microseconds of event time and in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Records.
+    pub raw: Micros,
+    /// Points of a minute.
+    pub minute: Micros,
+    /// Points of an hour, and the audit log.
+    pub hour: Micros,
+    /// Alerts with their evidence.
+    pub alerts: Micros,
+    /// All of it.
+    pub max_bytes: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        let (raw, minute, hour, alerts) = (keep::RAW_DAYS, keep::MINUTE_DAYS, keep::HOUR_DAYS, keep::ALERT_DAYS);
+        Self { raw, minute, hour, alerts, max_bytes: keep::MAX_BYTES }
+    }
+}
+
 /// What `topics apply` creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Topics {
@@ -148,6 +173,7 @@ pub(super) fn check(raw: Raw, folder: &Path, problems: &mut Problems) -> Option<
     let kafka = check_kafka(raw.kafka, folder, problems);
     let batch = check_range("intake.batch", raw.batch.unwrap_or(1_000), 1, 100_000, problems);
     let interval = check_interval(raw.interval.unwrap_or(Duration::from_millis(200)), problems);
+    let history = check_history(&raw.history, problems);
     let partitions = check_range("topics.partitions", raw.partitions.unwrap_or(6), 1, 10_000, problems);
     let replication = check_range("topics.replication", raw.replication.unwrap_or(1), 1, 16, problems);
     let signatures = check_signatures(raw.signatures_required.unwrap_or(false), raw.keys, problems);
@@ -160,6 +186,7 @@ pub(super) fn check(raw: Raw, folder: &Path, problems: &mut Problems) -> Option<
         },
         kafka: kafka?,
         intake: Intake { batch: usize::try_from(batch?).ok()?, interval: interval? },
+        history: history?,
         topics: Topics { partitions: i32::try_from(partitions?).ok()?, replication: i32::try_from(replication?).ok()? },
         signatures,
     })
@@ -216,6 +243,29 @@ fn check_interval(value: Duration, problems: &mut Problems) -> Option<Duration> 
     let remedy = "choose a duration like \"200ms\"; a transaction alone takes 105 to 225 ms";
     say(problems, "intake.interval", "between 1ms and 60s", &format!("{value:?}"), remedy);
     None
+}
+
+fn check_history(raw: &RawHistory, problems: &mut Problems) -> Option<Keep> {
+    let default = Keep::default();
+    let mut days = |key: &str, value: Option<Duration>, default: Micros| {
+        let Some(value) = value else { return Some(default) };
+        let days = i64::try_from(value.as_secs() / 86_400).unwrap_or(i64::MAX);
+        check_range(&format!("history.{key} (days)"), days, 1, 36_525, problems).map(|_| days * time::DAY)
+    };
+    let raw_days = days("raw", raw.raw, default.raw);
+    let minute = days("minutes", raw.minutes, default.minute);
+    let hour = days("hours", raw.hours, default.hour);
+    let alerts = days("alerts", raw.alerts, default.alerts);
+    let bytes = raw.max_bytes.unwrap_or(i64::try_from(default.max_bytes).unwrap_or(i64::MAX));
+    let bytes = check_range("history.max_bytes", bytes, 16 << 20, 1 << 42, problems);
+    let kept =
+        Keep { raw: raw_days?, minute: minute?, hour: hour?, alerts: alerts?, max_bytes: u64::try_from(bytes?).ok()? };
+    if kept.raw > kept.minute || kept.minute > kept.hour {
+        let remedy = "keep the coarser points at least as long as the finer ones they are computed from";
+        say(problems, "history", "raw <= minutes <= hours", "a finer one is kept longer", remedy);
+        return None;
+    }
+    Some(kept)
 }
 
 fn check_kafka(raw: RawKafka, folder: &Path, problems: &mut Problems) -> Option<Kafka> {

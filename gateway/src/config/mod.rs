@@ -7,7 +7,7 @@ mod raw;
 
 use std::path::Path;
 
-pub use checked::{Config, Credentials, Intake, Kafka, Mechanism, Signatures, Tls, Topics};
+pub use checked::{Config, Credentials, Intake, Kafka, Keep, Mechanism, Signatures, Tls, Topics};
 pub use error::{ConfigError, Problem};
 
 /// Reads and checks a configuration file. Relative paths in it are relative to its folder.

@@ -18,10 +18,20 @@ pub(super) struct Raw {
     pub(super) kafka: RawKafka,
     pub(super) batch: Option<i64>,
     pub(super) interval: Option<Duration>,
+    pub(super) history: RawHistory,
     pub(super) partitions: Option<i64>,
     pub(super) replication: Option<i64>,
     pub(super) signatures_required: Option<bool>,
     pub(super) keys: Vec<RawKey>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RawHistory {
+    pub(super) raw: Option<Duration>,
+    pub(super) minutes: Option<Duration>,
+    pub(super) hours: Option<Duration>,
+    pub(super) alerts: Option<Duration>,
+    pub(super) max_bytes: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +80,16 @@ pub(super) fn read(text: &str) -> Result<(Raw, Vec<Problem>), Problem> {
         raw.batch = intake.whole("batch");
         raw.interval = intake.duration("interval");
         intake.finish();
+    }
+    if let Some(mut history) = top.section("history") {
+        raw.history = RawHistory {
+            raw: history.duration("raw"),
+            minutes: history.duration("minutes"),
+            hours: history.duration("hours"),
+            alerts: history.duration("alerts"),
+            max_bytes: history.whole("max_bytes"),
+        };
+        history.finish();
     }
     if let Some(mut topics) = top.section("topics") {
         raw.partitions = topics.whole("partitions");

@@ -22,6 +22,7 @@ fn a_minimal_configuration_has_every_default() {
     assert_eq!(config.kafka.group, "fettle-gateway");
     assert_eq!(config.intake.batch, 1_000);
     assert_eq!(config.topics, Topics { partitions: 6, replication: 1 });
+    assert_eq!(config.history, Keep::default());
     assert!(config.instance.is_none() && !config.signatures.required);
 }
 
@@ -60,6 +61,9 @@ fn each_problem_names_key_rule_value_and_remedy() {
             "zz",
         ),
         ("[signatures]\nkeys = [{site=\"a\", agent=\"b/c\"}]\n", "signatures.keys[0].agent", "\"b/c\""),
+        ("[history]\nmax_bytes = 7\n", "history.max_bytes", "7"),
+        ("[history]\nraw = \"100d\"\n", "history", "longer"),
+        ("[history]\nhours = \"1h\"\n", "history.hours (days)", "0"),
         ("[http]\nport = 1\n", "http", "port"),
     ] {
         let text = if more.starts_with('[') { format!("{GOOD}{more}") } else { format!("{more}{GOOD}") };

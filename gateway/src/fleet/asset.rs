@@ -144,7 +144,7 @@ pub struct Counts {
 }
 
 /// A record that was not usable: where it lies, so that a person can look at it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Rejected {
     /// Its offset in the partition.
     pub offset: i64,

@@ -20,6 +20,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::asset::{self, COMMAND};
 use super::store::{Change, Store, StoreError};
 use crate::clock;
+use crate::commands;
 use crate::config::Kafka;
 use crate::events::Metrics;
 use crate::kafka::{self, LinkError, Quiet};
@@ -268,8 +269,7 @@ fn command_change(payload: Option<&[u8]>, now: Micros) -> Result<Option<Change>,
     if command.expires.saturating_add(KEEP_COMMANDS) < now {
         return Ok(None);
     }
-    let asset = command.request.asset();
-    let key = asset::command_key(&command.site, asset, &command.id);
+    let key = asset::command_key(&command.site, commands::subject(&command.request).asset, &command.id);
     let value = command.encode().map_err(|_| ())?.into_bytes();
     Ok((key.len() <= 511).then_some(Change { key, value: Some(value) }))
 }

@@ -3,32 +3,38 @@
 //! The ledger is checked here (W1, W2 of `fettle_wire::ledger`): whether each account balances and what the sums are.
 //! Cost: every record is read once; [`Cache`] makes one pass serve all that ask within ten times its own duration.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fettle_wire::{Command, Health, Micros, Name, NoVerdict, NodeAccount, Priority, Request, Rul, Tally, Verdict};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::asset::{
-    ALARM, ASSET, AccountRecord, AlarmRecord, AssetRecord, COMMAND, COUNT, Counts, LEDGER, OWNER, Owner,
+    ALARM, ASSET, AccountRecord, AlarmRecord, AssetRecord, COMMAND, COUNT, Counts, LEDGER, OWNER, Owner, Rejected,
 };
 use super::store::{Store, StoreError};
 use crate::alarms::{self, AlarmView, Pending};
+use crate::api::schema;
 use crate::clock;
 use crate::commands::{acknowledge_id, is_unacknowledged};
 
 /// One asset in a list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AssetView {
     /// The site.
+    #[schema(value_type = String)]
     pub site: Name,
     /// The asset.
+    #[schema(value_type = String)]
     pub asset: Name,
     /// The agent that told of it last.
+    #[schema(value_type = String)]
     pub agent: Name,
     /// Kafka's time of the newest record about it, microseconds UTC.
+    #[schema(value_type = i64)]
     pub seen: Micros,
     /// Whether it waits for adoption.
     pub quarantined: bool,
@@ -40,24 +46,33 @@ pub struct AssetView {
     pub health: Option<HealthView>,
     /// Open alarms.
     pub open_alarms: usize,
+    /// The highest priority among the open ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Priority>)]
+    pub highest: Option<Priority>,
     /// The highest priority among those that nobody has acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Priority>)]
     pub unacknowledged: Option<Priority>,
     /// Records with a known id and another content.
     pub conflicts: u64,
 }
 
 /// Health in a list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct HealthView {
     /// End of the window, microseconds UTC.
+    #[schema(value_type = i64)]
     pub window_end: Micros,
     /// Revision of that window.
     pub revision: u32,
     /// The verdict.
+    #[schema(value_type = schema::Verdict)]
     pub verdict: Verdict,
     /// Why none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::NoVerdict>)]
     pub reason: Option<NoVerdict>,
     /// 1 healthy .. 0 failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +86,7 @@ pub struct HealthView {
     /// Share of the baseline that is learned.
     pub baseline: f64,
     /// Remaining useful life.
+    #[schema(value_type = schema::Rul)]
     pub rul: Rul,
     /// Data quality.
     pub flags: Vec<String>,
@@ -86,23 +102,29 @@ impl HealthView {
 }
 
 /// One account.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AccountView {
     /// The site.
+    #[schema(value_type = String)]
     pub site: Name,
     /// The agent.
+    #[schema(value_type = String)]
     pub agent: Name,
     /// The agent's store.
     pub incarnation: String,
     /// The asset.
+    #[schema(value_type = String)]
     pub asset: Name,
     /// Whether it waits for adoption.
     pub quarantined: bool,
     /// Wall time of the account, microseconds UTC.
+    #[schema(value_type = i64)]
     pub at: Micros,
     /// Messages received in this incarnation.
     pub frames: u64,
     /// What became of the readings in this incarnation.
+    #[schema(value_type = schema::Tally)]
     pub readings: Tally,
     /// W1: received = used + late + duplicate + rejected + shed.
     pub balances: bool,
@@ -113,8 +135,10 @@ pub struct AccountView {
     /// Of those, lost for good.
     pub lost: u64,
     /// Boots of the asset's nodes.
+    #[schema(value_type = Vec<schema::NodeAccount>)]
     pub nodes: Vec<NodeAccount>,
     /// Readings of earlier incarnations.
+    #[schema(value_type = schema::Tally)]
     pub earlier: Tally,
     /// Messages of earlier incarnations.
     pub earlier_frames: u64,
@@ -148,13 +172,15 @@ impl AccountView {
 }
 
 /// Sums over all accounts, earlier incarnations included.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Totals {
     /// Accounts.
     pub accounts: usize,
     /// Messages received.
     pub frames: u64,
     /// What became of the readings.
+    #[schema(value_type = schema::Tally)]
     pub readings: Tally,
     /// W1 of the sums.
     pub balances: bool,
@@ -183,15 +209,24 @@ impl Totals {
 }
 
 /// What became of one partition's records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PartitionCounts {
     /// The topic.
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// Since the topic's first record, exact over any crash.
-    #[serde(flatten)]
-    pub counts: Counts,
+    /// Changed what is known, since the topic's first record, exact over any crash; so are all counts here.
+    pub applied: u64,
+    /// Known already.
+    pub duplicates: u64,
+    /// Known id, other content.
+    pub conflicts: u64,
+    /// Not usable, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// The last one that was not usable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_rejected: Option<Rejected>,
 }
 
 /// Everything that is shown.
@@ -242,7 +277,11 @@ impl Overview {
         store.scan(COUNT, |key, counts: Counts| {
             let mut parts = key.split('|').skip(1);
             if let (Some(topic), Some(Ok(partition))) = (parts.next(), parts.next().map(str::parse)) {
-                records.push(PartitionCounts { topic: topic.into(), partition, counts });
+                let Counts { applied, duplicates, conflicts, rejected, last_rejected } = counts;
+                let topic = topic.into();
+                let counts =
+                    PartitionCounts { topic, partition, applied, duplicates, conflicts, rejected, last_rejected };
+                records.push(counts);
             }
         })?;
         records.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
@@ -258,28 +297,31 @@ impl Overview {
 
     /// Records with a known id and another content, over the fleet.
     pub fn conflicts(&self) -> u64 {
-        self.records.iter().map(|r| r.counts.conflicts).fold(0, u64::saturating_add)
-    }
-
-    /// Assets, most urgent first: who waits for a person, what is open, what is abnormal, what has no verdict.
-    pub fn by_urgency(&self) -> Vec<&AssetView> {
-        let mut assets: Vec<&AssetView> = self.assets.iter().collect();
-        assets.sort_by(|a, b| {
-            let index = |v: &AssetView| v.health.as_ref().and_then(|h| h.health_index).unwrap_or(1.0);
-            urgency(a).cmp(&urgency(b)).then_with(|| index(a).total_cmp(&index(b)))
-        });
-        assets
+        self.records.iter().map(|r| r.conflicts).fold(0, u64::saturating_add)
     }
 }
 
-fn urgency(asset: &AssetView) -> (Reverse<Option<Priority>>, Reverse<bool>, u8) {
-    let standing = match asset.health.as_ref().map(|h| h.verdict) {
-        Some(Verdict::Abnormal) => 0,
-        _ if asset.quarantined => 1,
-        None | Some(Verdict::None) => 2,
-        Some(Verdict::Normal) => 3,
-    };
-    (Reverse(asset.unacknowledged), Reverse(asset.open_alarms > 0), standing)
+impl AssetView {
+    /// Sorts assets, most urgent first: who waits for a person, what is open, what is abnormal, what has no verdict;
+    /// then by health index and by the median of the remaining life; then by name, so that the order is total.
+    pub fn urgency(&self) -> String {
+        let rank = |priority: Option<Priority>| priority.map_or(4, |p| 3 - p as u8);
+        let standing = match self.health.as_ref().map(|h| h.verdict) {
+            Some(Verdict::Abnormal) => 0,
+            _ if self.quarantined => 1,
+            None | Some(Verdict::None) => 2,
+            Some(Verdict::Normal) => 3,
+        };
+        let (unacknowledged, open) = (rank(self.unacknowledged), rank(self.highest));
+        let index = self.health.as_ref().and_then(|h| h.health_index).unwrap_or(1.0);
+        let life = match self.health.as_ref().map(|h| &h.rul) {
+            Some(Rul::Interval { p50, .. }) => *p50,
+            _ => f64::MAX,
+        };
+        // Bounded before they are cut to whole numbers: what a record holds may be anything finite.
+        let (index, life) = ((index.clamp(0.0, 1.0) * 1e4) as u32, life.clamp(0.0, 9e11) as u64);
+        format!("{unacknowledged}{open}{standing}-{index:05}-{life:012}-{}/{}", self.site, self.asset)
+    }
 }
 
 fn asset_view(record: AssetRecord) -> AssetView {
@@ -293,6 +335,7 @@ fn asset_view(record: AssetRecord) -> AssetView {
         adoption: None,
         health: Some(HealthView::of(health)),
         open_alarms: 0,
+        highest: None,
         unacknowledged: None,
         conflicts,
     }
@@ -312,6 +355,7 @@ fn add_account(assets: &mut Assets, record: &AccountRecord) {
         adoption: None,
         health: None,
         open_alarms: 0,
+        highest: None,
         unacknowledged: None,
         conflicts: 0,
     });
@@ -325,6 +369,9 @@ fn add_alarms(assets: &mut Assets, alarms: &[AlarmView]) {
         let Some(asset) = assets.get_mut(&(alarm.site.clone(), alarm.asset.clone())) else { continue };
         asset.conflicts = asset.conflicts.saturating_add(alarm.conflicts);
         asset.open_alarms += usize::from(alarm.open);
+        if alarm.open {
+            asset.highest = asset.highest.max(Some(alarm.priority));
+        }
         if is_unacknowledged(alarm.state) {
             asset.unacknowledged = asset.unacknowledged.max(Some(alarm.priority));
         }
@@ -419,6 +466,23 @@ mod tests {
     }
 
     #[test]
+    fn the_less_healthy_and_the_sooner_failing_come_first() {
+        let asset = |name: &str, index: f64, life: Option<f64>| {
+            let mut health = health(name, 60, 0);
+            health.health_index = Some(index);
+            if let Some(p50) = life {
+                let channel = Name::new("temperature").unwrap();
+                health.rul = Rul::Interval { p10: p50 / 2.0, p50, p90: None, method: "m".into(), channel };
+            }
+            asset_view(AssetRecord { origin: origin(), health, seen: 1, recent: vec![], conflicts: 0 })
+        };
+        let mut assets =
+            [asset("d", 1.0, None), asset("c", 1.0, Some(9e9)), asset("b", 1.0, Some(8e4)), asset("a", 0.5, None)];
+        assets.sort_by_key(AssetView::urgency);
+        assert_eq!(assets.each_ref().map(|a| a.asset.to_string()), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
     fn assets_with_an_unacknowledged_alarm_come_first() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -431,8 +495,8 @@ mod tests {
         let record = AlarmRecord { origin: origin(), alert, seen: 1, recent: vec![], conflicts: 2 };
         put(&store, alarm_key("plant-a", "loud", "anomaly"), &record);
         let overview = Overview::read(&store, 0).unwrap();
-        let first = overview.by_urgency()[0];
+        let first = overview.assets.iter().min_by_key(|a| a.urgency()).unwrap();
         assert_eq!((&*first.asset, first.open_alarms, first.conflicts), ("loud", 1, 2));
-        assert_eq!(first.unacknowledged, Some(Priority::High));
+        assert_eq!((first.unacknowledged, first.highest), (Some(Priority::High), Some(Priority::High)));
     }
 }

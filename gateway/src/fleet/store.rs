@@ -1,4 +1,4 @@
-//! The local copy of the fleet: one LMDB environment, the only place that opens one.
+//! The local copy of the fleet: one LMDB environment.
 //!
 //! Layout: database `state` (key as in [`super::asset`], value JSON), `positions` (topic|partition -> next offset, 8
 //! bytes big endian), `meta` (store version, instance, cluster). Data and the positions it was read up to change in one
@@ -7,13 +7,14 @@
 //! Must never: be opened by two processes (a lock file is held), be the only keeper of anything.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use heed::types::{Bytes, Str};
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions};
+use heed::{Database, Env};
 use serde::de::DeserializeOwned;
+
+use crate::lmdb::{self, OpenError, Opened, database};
 
 /// The layout this build writes.
 const VERSION: &str = "1";
@@ -23,17 +24,9 @@ const MAP_BYTES: usize = 16 << 30;
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The folder or its lock.
-    #[error("cannot use the store folder {path}: {source}; it must be a writable folder on a local disk")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Held by another process.
-    #[error("the store {0} is in use by another fettle-gateway; stop that one, or name another folder as `store`")]
-    InUse(PathBuf),
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// Written by a later build.
     #[error(
         "the store {path} has version {found}, this build reads {VERSION}; use the newer build, or remove the folder (it is rebuilt from Kafka)"
@@ -73,7 +66,7 @@ pub struct Change {
 
 /// The local copy.
 pub struct Store {
-    env: Env,
+    opened: Opened,
     state: Database<'static, Str, Bytes>,
     positions: Database<'static, Str, Bytes>,
     meta: Database<'static, Str, Str>,
@@ -81,50 +74,19 @@ pub struct Store {
     generation: AtomicU64,
     /// Counts how often the copy was emptied: what was looked up before is void.
     epoch: AtomicU64,
-    _lock: File,
-}
-
-#[expect(unsafe_code, reason = "LMDB maps a file; the lock file keeps other processes of ours away")]
-fn open_env(folder: &Path) -> Result<Env, heed::Error> {
-    // SAFETY: the environment lies in a folder of our own whose lock file this process holds, so nobody else opens it;
-    // no flags that weaken LMDB's own locking are set.
-    unsafe { EnvOpenOptions::new().map_size(MAP_BYTES).max_dbs(3).max_readers(64).open(folder) }
-}
-
-fn lock(folder: &Path) -> Result<File, StoreError> {
-    let failed = |source| StoreError::Folder { path: folder.into(), source };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.into())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-fn database<D: 'static>(env: &Env, name: &str) -> Result<Database<'static, Str, D>, heed::Error> {
-    let made = env.create_databases_and_commit(env.write_txn()?, |opener, txn| {
-        opener.create_database::<Str, D>(txn, Some(name)).map(CommitOrAbort::<_, ()>::Commit)
-    })?;
-    match made {
-        CommitOrAbort::Commit(database) => Ok(database),
-        CommitOrAbort::Abort(()) => unreachable!("the closure above never aborts"),
-    }
 }
 
 impl Store {
     /// Opens or makes the store in `folder`.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let lock = lock(folder)?;
-        let env = open_env(folder)?;
+        let opened = lmdb::open(folder, MAP_BYTES, 3)?;
         let store = Self {
-            state: database(&env, "state")?,
-            positions: database(&env, "positions")?,
-            meta: database(&env, "meta")?,
-            env,
+            state: database(&opened.env, "state")?,
+            positions: database(&opened.env, "positions")?,
+            meta: database(&opened.env, "meta")?,
+            opened,
             generation: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
-            _lock: lock,
         };
         match store.meta("version")?.as_deref() {
             Some(VERSION) => {}
@@ -136,35 +98,39 @@ impl Store {
         Ok(store)
     }
 
+    fn env(&self) -> &Env {
+        &self.opened.env
+    }
+
     /// A value of `meta`.
     pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.env().read_txn()?;
         Ok(self.meta.get(&txn, key)?.map(str::to_owned))
     }
 
     /// Sets a value of `meta`.
     pub fn set_meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        let mut txn = self.env.write_txn()?;
+        let mut txn = self.env().write_txn()?;
         self.meta.put(&mut txn, key, value)?;
         Ok(txn.commit()?)
     }
 
     /// One value as JSON bytes.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.env().read_txn()?;
         Ok(self.state.get(&txn, key)?.map(<[u8]>::to_vec))
     }
 
     /// One value.
     pub fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.env().read_txn()?;
         let Some(bytes) = self.state.get(&txn, key)? else { return Ok(None) };
         serde_json::from_slice(bytes).map(Some).map_err(|source| StoreError::Value { key: key.into(), source })
     }
 
     /// Every value whose key begins with `prefix`, in key order, all of one instant.
     pub fn scan<T: DeserializeOwned>(&self, prefix: &str, mut each: impl FnMut(&str, T)) -> Result<(), StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.env().read_txn()?;
         for item in self.state.prefix_iter(&txn, prefix)? {
             let (key, bytes) = item?;
             let value =
@@ -182,7 +148,7 @@ impl Store {
         changes: &[Change],
         positions: &BTreeMap<(String, i32), i64>,
     ) -> Result<(), StoreError> {
-        let mut txn = self.env.write_txn()?;
+        let mut txn = self.env().write_txn()?;
         if self.epoch() != epoch {
             return Err(StoreError::Emptied);
         }
@@ -204,7 +170,7 @@ impl Store {
 
     /// The next offset to read of each partition of `topic`, where any was read.
     pub fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.env().read_txn()?;
         let mut out = BTreeMap::new();
         for item in self.positions.prefix_iter(&txn, &format!("{topic}|"))? {
             let (key, bytes) = item?;
@@ -219,7 +185,7 @@ impl Store {
     /// Empties the copy, so that it is read again from the start. What was looked up before is void (see `epoch`).
     pub fn wipe(&self) -> Result<(), StoreError> {
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        let mut txn = self.env.write_txn()?;
+        let mut txn = self.env().write_txn()?;
         self.state.clear(&mut txn)?;
         self.positions.clear(&mut txn)?;
         txn.commit()?;
@@ -239,7 +205,7 @@ impl Store {
 
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
-        self.env.real_disk_size().unwrap_or(0)
+        self.env().real_disk_size().unwrap_or(0)
     }
 }
 
@@ -272,7 +238,7 @@ mod tests {
     fn a_second_process_is_turned_away() {
         let folder = tempfile::tempdir().unwrap();
         let _held = Store::open(folder.path()).unwrap();
-        assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse(_))));
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::Open(OpenError::InUse(_)))));
     }
 
     #[test]

@@ -1,0 +1,142 @@
+// Alarms: those that stand, with their evidence and the way to acknowledge them, and every change there was.
+import { el, fill, mark } from "./dom.js";
+import * as say from "./say.js";
+import { alarmOrder, enc, get, isStale, key, known, now, post, waits } from "./state.js";
+import { sync } from "./fleet.js";
+import { person, told } from "./app.js";
+
+const link = (a) => `#/asset/${enc(a.site)}/${enc(a.asset)}`;
+const asset = (a) => known.assets.get(key(a.site, a.asset));
+const isOld = (a) => { const of = asset(a); return of ? isStale(of) : !known.linked; };
+
+// The share of each channel, as bars with what was seen and what was expected.
+export function evidence(a) {
+  const parts = a.contributions.map((c) => el("tr", {},
+    el("th", { scope: "row" }, c.channel), el("td", { class: "share" }, el("meter", { min: 0, max: 1, value: c.share, "aria-label": `share of ${c.channel}` }), ` ${say.percent(c.share)}`),
+    el("td", { class: "n" }, say.quantity(c.value, c.unit)), el("td", { class: "n" }, say.quantity(c.expected, c.unit))));
+  return el("div", { class: "evidence" },
+    el("p", {}, a.message),
+    parts.length ? el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ["Channel", "Share", "Observed", "Expected"].map((h, n) => el("th", { scope: "col", class: n > 1 ? "n" : null }, h)))), el("tbody", {}, parts)) : null,
+    el("p", { class: "dim small" }, `Score ${say.number(a.score)}${a.p_value === undefined ? "" : `, p ${say.number(a.p_value)}`} · occurrence ${a.occurrence} of ${a.condition}`,
+      a.flags?.length ? ` · data: ${a.flags.map(say.note).join("; ")}` : ""));
+}
+
+export async function acknowledge(a) {
+  const name = person();
+  if (!name) return;
+  try {
+    const answer = await post(`/api/v1/alarms/${enc(a.site)}/${enc(a.asset)}/${enc(a.condition)}/acknowledge`, { person: name, occurrence: a.occurrence });
+    if (answer.pending?.[0]) { a.pending ??= answer.pending[0]; known.alarms.set(key(a.site, a.asset, a.condition), a); }
+    told(answer.status === "pending" ? "Asked for. It counts once the agent has confirmed." : `Acknowledged already${answer.by ? ` by ${answer.by}` : ""}.`);
+  } catch (error) {
+    told(error.message, true);
+  }
+}
+
+export async function adopt(a) {
+  const name = person();
+  if (!name) return;
+  try {
+    await post(`/api/v1/assets/${enc(a.site)}/${enc(a.asset)}/adopt`, { person: name });
+    told("Asked for. The asset is in service once the agent has confirmed.");
+  } catch (error) {
+    told(error.message, true);
+  }
+}
+
+export function action(a, redraw) {
+  if (!waits(a)) return a.acknowledged_by ? el("span", { class: "small" }, `by ${a.acknowledged_by}`) : null;
+  if (a.pending && !a.pending.expired) return mark("wait", `asked for by ${a.pending.person}, waiting for the agent`, say.time(a.pending.issued));
+  return el("span", {}, el("button", { type: "button", class: "act", onclick: () => acknowledge(a).then(redraw), "aria-label": `Acknowledge ${say.condition(a.condition)} of ${a.asset}` }, "Acknowledge"),
+    a.pending?.expired ? el("span", { class: "dim small" }, " an earlier request expired") : null);
+}
+
+export function alarms(main) {
+  const view = { tab: "open", text: "", open: new Set(), log: [], next: null };
+  const tabs = el("div", { class: "chips", role: "group", "aria-label": "Which alarms" });
+  const search = el("input", { type: "search", placeholder: "Search alarms  ( / )", "aria-label": "Search alarms", oninput: () => { view.text = search.value; if (view.tab === "log") fetchLog(); else draw(); } });
+  const body = el("tbody", {});
+  const head = el("tr", {});
+  const table = el("table", { class: "list alarms" }, el("thead", {}, head), body);
+  const empty = el("p", { class: "empty" });
+  const more = el("button", { type: "button", class: "more", onclick: () => fetchLog(view.next) }, "Earlier changes");
+  const hint = el("p", { class: "dim small keys" }, "Keys: ", el("kbd", {}, "j"), " ", el("kbd", {}, "k"), " next and previous · ", el("kbd", {}, "a"), " acknowledge · ", el("kbd", {}, "e"), " evidence · ", el("kbd", {}, "/"), " search");
+  fill(main, el("h1", { class: "hidden" }, "Alarms"), tabs, el("div", { class: "bar" }, search, hint), table, empty, more);
+
+  const TABS = [["open", "Open", () => [...known.alarms.values()].filter((a) => a.open).length], ["all", "All as they stand", () => known.alarms.size], ["log", "Every change", null]];
+
+  function toggle(a) {
+    const name = key(a.site, a.asset, a.condition);
+    if (!view.open.delete(name)) view.open.add(name);
+    draw();
+  }
+
+  function cells(a) {
+    const shown = view.open.has(key(a.site, a.asset, a.condition));
+    const top = a.contributions[0];
+    return [
+      el("td", { class: "c-prio" }, mark(a.priority, a.priority)),
+      el("td", { class: "c-name" }, el("a", { href: link(a) }, a.asset), el("span", { class: "dim small" }, a.site)),
+      el("td", { class: "c-what" }, el("b", {}, say.condition(a.condition)), top ? el("span", { class: "dim" }, ` mostly ${top.channel} (${say.percent(top.share)})`) : null,
+        " ", el("button", { type: "button", class: "quiet small", "aria-expanded": String(shown), onclick: () => toggle(a) }, shown ? "Hide evidence" : "Evidence"), shown ? evidence(a) : null),
+      el("td", { class: "c-state", "data-label": "State" }, say.state(a.state), isOld(a) ? el("div", {}, mark("stale", "stale", "The asset was not heard of lately: the alarm may stand otherwise")) : null),
+      el("td", { class: "c-seen", "data-label": "Raised" }, el("time", { title: say.time(a.raised_at) }, say.time(a.raised_at)), el("span", { class: "dim small" }, say.age(a.raised_at, now()))),
+      el("td", { class: "c-act" }, action(a, draw)),
+    ];
+  }
+
+  function drawStanding() {
+    const needle = view.text.trim().toLowerCase();
+    const found = [...known.alarms.values()].filter((a) => (view.tab === "all" || a.open) && `${a.site}/${a.asset} ${a.condition} ${a.message}`.toLowerCase().includes(needle)).sort(alarmOrder);
+    fill(head, ["Priority", "Asset", "What", "State", "Raised", "Acknowledge"].map((h) => el("th", { scope: "col" }, h)));
+    sync(body, found.slice(0, 300), (a) => key(a.site, a.asset, a.condition), (a) => JSON.stringify(a) + view.open.has(key(a.site, a.asset, a.condition)) + isOld(a) + Math.floor(now() / 30e6), cells, (a) => `${isOld(a) ? "is-stale" : ""} ${waits(a) ? `p-${a.priority}` : ""}`);
+    [...body.children].forEach((r) => r.setAttribute("tabindex", "-1"));
+    empty.hidden = found.length > 0;
+    table.hidden = !found.length;
+    fill(empty, !known.loaded ? "Reading the alarms …" : view.tab === "open" ? "No open alarms." : "No alarm was ever raised.");
+    more.hidden = true;
+    hint.hidden = false;
+  }
+
+  function drawLog() {
+    fill(head, ["Time", "Priority", "Asset", "What", "Change"].map((h) => el("th", { scope: "col" }, h)));
+    fill(body, view.log.map((l) => el("tr", { "data-key": "" },
+      el("td", { class: "c-seen" }, say.time(l.alert.at)), el("td", { class: "c-prio" }, mark(l.alert.priority, l.alert.priority)),
+      el("td", { class: "c-name" }, el("a", { href: link({ site: l.site, asset: l.alert.asset }) }, l.alert.asset), el("span", { class: "dim small" }, l.site)),
+      el("td", { class: "c-what" }, el("details", {}, el("summary", {}, say.condition(l.alert.condition)), evidence(l.alert))),
+      el("td", {}, l.alert.change, l.alert.by ? el("span", { class: "dim" }, ` by ${l.alert.by}`) : null))));
+    empty.hidden = view.log.length > 0;
+    table.hidden = !view.log.length;
+    fill(empty, "No change of an alarm is kept.");
+    more.hidden = !view.next;
+    hint.hidden = true;
+  }
+
+  async function fetchLog(cursor = null) {
+    try {
+      const answer = await get(`/api/v1/alarms/history?limit=100&text=${enc(view.text)}${cursor ? `&cursor=${enc(cursor)}` : ""}`);
+      view.log = cursor ? view.log.concat(answer.changes) : answer.changes;
+      view.next = answer.next ?? null;
+      if (view.tab === "log") drawLog();
+    } catch (error) { told(error.message, true); }
+  }
+
+  function draw() {
+    fill(tabs, TABS.map(([name, label, count]) => el("button", { type: "button", class: "chip", "data-name": name, "aria-pressed": String(view.tab === name), onclick: () => { view.tab = name; fill(body); if (name === "log") fetchLog(); draw(); tabs.querySelector(`[data-name="${name}"]`).focus(); } }, count ? el("b", {}, say.count(count())) : null, ` ${label}`)));
+    if (view.tab === "log") drawLog();
+    else drawStanding();
+  }
+
+  function move(step) {
+    const rows = [...body.children];
+    const at = rows.indexOf(document.activeElement?.closest("tr"));
+    rows[Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + step))]?.focus();
+  }
+  const focused = () => known.alarms.get(document.activeElement?.closest("tr")?.dataset.key ?? "");
+  draw();
+  return {
+    update: (what) => { if (view.tab !== "log" && ["all", "alarm", "link"].includes(what)) draw(); else if (view.tab === "log" && what === "alarm") fetchLog(); else if (what === "second" && view.tab !== "log" && Math.floor(Date.now() / 1000) % 10 === 0) draw(); },
+    search, end: () => {},
+    keys: { j: () => move(1), k: () => move(-1), a: () => { const a = focused(); if (a && waits(a)) acknowledge(a).then(draw); }, e: () => { const a = focused(); if (a) toggle(a); } },
+  };
+}
