@@ -147,6 +147,12 @@ pub const CATALOGUE: &[Entry] = &[
         "",
         "Records that Kafka deleted before the history read them",
     ),
+    entry(
+        "fettle_gateway_http_refused_total",
+        "counter",
+        "reason",
+        "Requests turned away before they were looked at (host, foreign, no_token, too_many_failures, role, busy, slow)",
+    ),
     entry("fettle_gateway_history_bytes", "gauge", "", "Bytes of the history in use, at most history.max_bytes"),
     entry("fettle_gateway_history_copied", "gauge", "", "1 if the history has read what Kafka had at the start"),
     entry("fettle_gateway_events_total", "counter", "", "Events made for open pages"),
@@ -200,6 +206,7 @@ pub struct Metrics {
     events: Counter,
     event_readers: Gauge,
     event_readers_cut_off: Counters<1>,
+    refused: Counters<1>,
     requests: Counters<1>,
     said: Mutex<BTreeMap<&'static str, Instant>>,
 }
@@ -266,6 +273,7 @@ impl Default for Metrics {
             events: register(r, "fettle_gateway_events_total", Counter::default()),
             event_readers: register(r, "fettle_gateway_event_readers", Gauge::default()),
             event_readers_cut_off: register(r, "fettle_gateway_event_readers_cut_off_total", Family::default()),
+            refused: register(r, "fettle_gateway_http_refused_total", Family::default()),
             requests: register(r, "fettle_gateway_http_requests_total", Family::default()),
             said: Mutex::default(),
             registry,
@@ -304,6 +312,9 @@ impl Metrics {
         }
         for reason in ["slow", "full"] {
             drop(self.event_readers_cut_off.get_or_create(&[("reason", reason.into())]));
+        }
+        for reason in ["host", "foreign", "no_token", "too_many_failures", "role", "busy", "slow"] {
+            drop(self.refused.get_or_create(&[("reason", reason.into())]));
         }
         for status in ["2xx", "4xx", "5xx"] {
             drop(self.requests.get_or_create(&[("status", status.into())]));
@@ -396,6 +407,11 @@ impl Metrics {
     /// How many pages were cut off for `reason`.
     pub fn event_readers_cut_off(&self, reason: &'static str) -> u64 {
         self.event_readers_cut_off.get_or_create(&[("reason", reason.into())]).get()
+    }
+
+    /// A request was turned away.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&[("reason", reason.into())]).inc();
     }
 
     /// A request was answered.

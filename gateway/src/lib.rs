@@ -15,6 +15,7 @@
 //! Must never: keep in memory alone what another instance would need; answer from anything but the stores.
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod alarms;
 pub mod api;
 pub mod clock;

@@ -6,14 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use fettle_gateway::access::{Role, tokens};
 use fettle_gateway::{Config, config, run, topics};
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLE: &str = r#"A complete configuration, with its defaults:
 
-  listen = "127.0.0.1:8080"      # API, page and metrics; loopback only
+  listen = "127.0.0.1:8080"      # API, page and metrics; another address: with [tls] and [access]
   store = "/var/lib/fettle-gateway"  # required; a copy of the fleet's state, rebuilt from Kafka if lost
   instance = "gw-a"              # default: made at random at the first start and kept in the store
+
+  # [tls]                        # of the API, in builds with TLS; needed to listen on another address than loopback
+  # cert_file = "cert.pem"       # certificate chain, PEM, own certificate first
+  # key_file = "key.pem"         # PKCS#8, PEM, not encrypted
+
+  # [access]                     # needed to listen on another address than loopback
+  # token_file = "tokens"        # lines that `fettle-gateway token NAME viewer|operator` prints; read again on change
+  # hosts = ["fleet.example.org"]  # host names under which people reach it, beside its own address
 
   [kafka]
   brokers = "127.0.0.1:9092"     # required
@@ -78,9 +87,24 @@ enum Command {
     /// Check a configuration and say everything that is wrong with it; exits with 1 if anything is
     #[command(after_long_help = EXAMPLE)]
     Check(File),
+    /// Make a token: prints it once, and the line for the token file that knows it by its hash alone
+    Token {
+        /// The person's name, which requests made with the token will carry
+        name: String,
+        /// What it may do
+        role: RoleName,
+    },
     /// The Kafka topics of the fleet
     #[command(subcommand)]
     Topics(Topics),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleName {
+    /// Read
+    Viewer,
+    /// Read, and ask agents for something
+    Operator,
 }
 
 #[derive(Subcommand)]
@@ -107,6 +131,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(file) => load(&file.config).and_then(|config| run::run(&config).map_err(|e| e.to_string())),
         Command::Check(file) => load(&file.config).map(|config| say_good(&file.config, &config)),
+        Command::Token { name, role } => make_token(&name, role),
         Command::Topics(Topics::Apply(file)) => load(&file.config).and_then(|config| apply(&config)),
         Command::Topics(Topics::Check(file)) => load(&file.config).and_then(|config| check(&config)),
     };
@@ -133,10 +158,22 @@ fn load(path: &Path) -> Result<Config, String> {
     config::load(path).map_err(|e| e.to_string())
 }
 
+fn make_token(name: &str, role: RoleName) -> Result<(), String> {
+    let role = match role {
+        RoleName::Viewer => Role::Viewer,
+        RoleName::Operator => Role::Operator,
+    };
+    let (token, line) = tokens::make(name, role)?;
+    println!("The token, which is shown this once and kept nowhere:\n\n  {token}\n");
+    println!("The line for [access] token_file:\n\n  {line}");
+    Ok(())
+}
+
 fn say_good(path: &Path, config: &Config) {
     println!("{} is good.", path.display());
     let (listen, store, kafka) = (config.listen, config.store.display(), &config.kafka);
-    println!("  page and API   http://{listen}/");
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    println!("  page and API   {scheme}://{listen}/");
     println!("  store          {store}");
     println!("  Kafka          {} topics {}.*, group {}", kafka.brokers, kafka.prefix, kafka.group);
     println!("Whether the topics are as they must be: fettle-gateway topics check --config {}", path.display());

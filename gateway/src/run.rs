@@ -8,7 +8,6 @@
 //! Ends on SIGTERM or SIGINT: the API stops accepting, each thread ends after the call it is in. Nothing needs saving:
 //! what is not committed is read again.
 
-use std::future::IntoFuture;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use fettle_wire::record::Hex;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::api::listen::{PATIENCE as TAKES_NOTHING, Patient};
+use crate::access::{Access, AccessError};
+use crate::api::listen::{self, PATIENCE as TAKES_NOTHING, Serving};
 use crate::api::{self, Api};
 use crate::clock;
 use crate::commands::Commands;
@@ -52,6 +52,12 @@ pub enum RunError {
     /// A client could not be made.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// Tokens or keys.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The API's certificate or key.
+    #[error("tls: {0}; `fettle-gateway check` says more")]
+    Tls(String),
     /// The address.
     #[error("cannot listen on {address}: {source}; free the port or change `listen`")]
     Listen {
@@ -106,6 +112,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 
 /// Runs until `asked` is ready. It is polled inside this function's runtime.
 pub fn run_until(config: &Config, asked: impl Future<Output = Result<(), RunError>>) -> Result<(), RunError> {
+    let access = Access::new(config)?;
     let store = Arc::new(Store::open(&config.store)?);
     let instance = instance(config, &store)?;
     let (metrics, status, stop) = (Arc::new(Metrics::default()), Arc::new(Status::default()), Stop::default());
@@ -130,7 +137,7 @@ pub fn run_until(config: &Config, asked: impl Future<Output = Result<(), RunErro
         Commands::new(&config.kafka)?
     };
     let Rooms { store, history, hub, cache, metrics, status, .. } = shared;
-    let api = Arc::new(Api { store, history, hub, status, metrics, commands, cache });
+    let api = Arc::new(Api { store, history, hub, status, metrics, commands, cache, access, places: api::places() });
     tracing::info!(%instance, listen = %config.listen, group = config.kafka.group, "fettle-gateway runs");
     let served = runtime.block_on(serve(config, api, &threads, asked));
     stop.set();
@@ -238,10 +245,13 @@ async fn serve(
             name = died(threads) => Err(RunError::ThreadDied(name)),
         }
     };
-    let listener = Patient::new(listener, TAKES_NOTHING, Arc::clone(&api.metrics));
+    let mut serving = Serving::plain(TAKES_NOTHING, Arc::clone(&api.metrics));
+    if let Some(tls) = &config.tls {
+        serving = serving.with(tls).map_err(RunError::Tls)?;
+    }
     // A request that hangs on a slow client is cut off with the runtime.
     tokio::select! {
-        served = axum::serve(listener, api::router(api)).into_future() => served.map_err(listen),
+        never = listen::serve(listener, api::router(api), serving) => match never {},
         ended = ended => ended,
     }
 }

@@ -2,19 +2,20 @@
 //! the agent confirms; asking again is asking once. And the adoption of an asset; requests about alarms are in
 //! [`super::shelve`].
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response, Result};
+use axum::{Extension, Json};
 use fettle_wire::Command;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Api, Shared, problem::Problem};
+use crate::access::Caller;
 use crate::alarms::Pending;
 use crate::clock;
 use crate::commands::{self, CommandError};
@@ -24,8 +25,8 @@ use crate::fleet::asset::{AccountRecord, LEDGER, command_key};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Adopt {
-    /// The person's name, 1 to 128 bytes.
-    person: String,
+    /// The person's name, 1 to 128 bytes; needed where no token tells it.
+    person: Option<String>,
 }
 
 /// What a request led to.
@@ -66,8 +67,14 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, shape: 
     serde_json::from_slice(&body).map_err(|e| Problem::bad_request(&format!("the body is not {shape}: {e}")))
 }
 
-pub(super) fn person(person: &str) -> Result<&str, Problem> {
-    commands::check_person(person).map_err(Problem::bad_request)
+/// Who asks: the token's name, and without tokens what the body says.
+pub(super) fn person<'a>(caller: &'a Caller, said: Option<&'a str>) -> Result<&'a str, Problem> {
+    match caller {
+        Caller::Known(person) => Ok(&person.name),
+        Caller::Anyone | Caller::Stranger | Caller::Limited => {
+            commands::check_person(said.unwrap_or_default()).map_err(Problem::bad_request)
+        }
+    }
 }
 
 /// Sends what Kafka has to confirm first.
@@ -110,11 +117,12 @@ pub(super) async fn send(api: &Api, kind: &'static str, command: &Command) -> Re
 pub(super) async fn adopt(
     State(api): Shared,
     Path((site, asset)): Path<(String, String)>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let asked: Adopt = read(&headers, body, "{\"person\": \"..\"}")?;
-    let person = person(&asked.person)?.to_owned();
+    let person = person(&caller, asked.person.as_deref())?.to_owned();
     let (at_site, of_asset) = (site.clone(), asset.clone());
     let now = clock::wall();
     let accounts = api

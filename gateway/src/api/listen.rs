@@ -1,58 +1,144 @@
-//! Connections: accepted as they come, and closed when their other end takes nothing for too long, so that a stuck
-//! browser holds neither memory nor a task for ever.
+//! Connections: accepted as they come up to a bound, opened with TLS where asked for, and closed when their other end
+//! takes nothing or sends no whole head of a request for too long, so that neither a stuck browser nor one who wants to
+//! holds memory or a task for ever.
 
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
 use axum::serve::Listener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
 
+use super::guard::Peer;
+use super::tls::TlsAcceptor;
 use crate::events::Metrics;
 
 /// How long the other end may take nothing.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the head of a request may take to come, the opening of TLS included; also how long an idle connection stays.
+const HEAD: Duration = Duration::from_secs(15);
+/// The largest head of a request, in bytes.
+const HEAD_BYTES: usize = 32 << 10;
+/// The most lines in it.
+const HEADERS: usize = 100;
+/// The most connections; the next ones wait to be accepted.
+const CONNECTIONS: usize = 2_000;
 
-/// A listener whose connections have a limit to their patience.
-pub struct Patient {
-    listener: TcpListener,
-    patience: Duration,
-    metrics: Arc<Metrics>,
+/// How connections are served.
+pub struct Serving {
+    pub(crate) patience: Duration,
+    pub(crate) metrics: Arc<Metrics>,
+    tls: Option<TlsAcceptor>,
 }
 
-impl Patient {
-    /// Around a listener.
-    pub const fn new(listener: TcpListener, patience: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { listener, patience, metrics }
+impl Serving {
+    /// Without TLS.
+    pub const fn plain(patience: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { patience, metrics, tls: None }
+    }
+
+    /// With TLS; the reason if its files will not do.
+    pub fn with(self, tls: &crate::config::ServerTls) -> Result<Self, String> {
+        Ok(Self { tls: Some(super::tls::acceptor(tls)?), ..self })
+    }
+
+    fn open(&self, stream: TcpStream) -> Stream {
+        match &self.tls {
+            None => Stream::Plain(stream),
+            #[cfg(feature = "tls")]
+            Some(tls) => {
+                let tls = tls.clone();
+                Stream::Opening(Box::pin(async move { tls.accept(stream).await.map_err(io::Error::other) }))
+            }
+            #[cfg(not(feature = "tls"))]
+            Some(never) => match *never {},
+        }
     }
 }
 
-impl Listener for Patient {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+/// Serves for ever.
+pub async fn serve(mut listener: TcpListener, router: Router, serving: Serving) -> Infallible {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // Never closed, so there is always a place in the end.
+        let place = Arc::clone(&places).acquire_owned().await;
         // axum's own way: an error of one connection is passed over, lack of files waits a second.
-        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let (stream, address) = Listener::accept(&mut listener).await;
         // Events are small and awaited.
         let _ = stream.set_nodelay(true);
-        let (patience, metrics) = (self.patience, Arc::clone(&self.metrics));
-        (Connection { stream, patience, waits: None, metrics }, address)
+        let (patience, metrics) = (serving.patience, Arc::clone(&serving.metrics));
+        let connection = Connection { stream: serving.open(stream), patience, waits: None, metrics };
+        let router = router.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(address.ip()));
+            // A router is always ready.
+            router.clone().call(request)
+        });
+        tokio::spawn(async move {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES).max_headers(HEADERS);
+            // What goes wrong with a connection concerns whoever opened it.
+            if let Err(error) = builder.serve_connection(TokioIo::new(connection), service).await {
+                tracing::debug!(%address, %error, "a connection ended");
+            }
+            drop(place);
+        });
     }
+}
 
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
+/// The bytes below.
+enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Opening(Pin<Box<dyn Future<Output = io::Result<super::tls::TlsStream<TcpStream>>> + Send>>),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::TlsStream<TcpStream>>),
+    #[cfg(feature = "tls")]
+    Failed,
+}
+
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
+impl Stream {
+    /// The open stream; opens it first.
+    fn open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Bytes>>> {
+        #[cfg(feature = "tls")]
+        if let Self::Opening(opening) = self {
+            let opened = std::task::ready!(opening.as_mut().poll(context));
+            *self = Self::Failed; // what is asked of it after a failure is refused
+            *self = Self::Tls(Box::new(opened?));
+        }
+        #[cfg(not(feature = "tls"))]
+        let _ = context;
+        match self {
+            Self::Plain(stream) => Poll::Ready(Ok(Pin::new(stream))),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Poll::Ready(Ok(Pin::new(stream.as_mut()))),
+            #[cfg(feature = "tls")]
+            // Opening was turned into Tls above.
+            Self::Opening(_) | Self::Failed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 }
 
 /// A connection that fails when it could not write for too long.
-pub struct Connection {
-    stream: TcpStream,
+struct Connection {
+    stream: Stream,
     patience: Duration,
     /// Runs while a write waits.
     waits: Option<Pin<Box<Sleep>>>,
@@ -78,13 +164,13 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        std::task::ready!(self.stream.open(cx))?.poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let outcome = std::task::ready!(self.stream.open(cx))?.poll_write(cx, bytes);
         self.judge(cx, outcome)
     }
 
@@ -93,20 +179,20 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        let outcome = std::task::ready!(self.stream.open(cx))?.poll_write_vectored(cx, bytes);
         self.judge(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        matches!(self.stream, Stream::Plain(_))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        let outcome = std::task::ready!(self.stream.open(cx))?.poll_flush(cx);
         self.judge(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        std::task::ready!(self.stream.open(cx))?.poll_shutdown(cx)
     }
 }

@@ -1,8 +1,8 @@
-//! The REST API, the events and the dashboard, on loopback. Reads the local copy and the history only; the one thing it
+//! The REST API, the events and the dashboard. Reads the local copy and the history only; the one thing it
 //! writes is commands.
 //!
-//! Bounds: bodies of 16 KiB, lists of 10,000, curves of 5,000 points, 1,000 listeners. A request that changes something
-//! must be `application/json` and of this very origin. Reading happens on blocking threads, so a large fleet does not
+//! Bounds: bodies of 16 KiB, lists of 10,000, curves of 5,000 points, 1,000 listeners, 256
+//! requests at once, heads of 32 KiB, 30 s. Who may do what is judged in [`guard`] before any of it. Reading happens on blocking threads, so a large fleet does not
 //! hold up the others. Errors are RFC 9457 `application/problem+json`. What there is, is described by [`openapi`], made
 //! of the code; a test holds every route and every answer against it.
 
@@ -13,26 +13,26 @@ mod assets;
 mod dashboard;
 mod events;
 mod fleet;
+mod guard;
 pub mod listen;
 mod openapi;
 mod problem;
 pub(crate) mod schema;
+mod session;
 mod shelve;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::handler::Handler;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::http::{Method, Uri};
+use axum::middleware;
 use axum::routing;
 use fettle_wire::{Micros, time};
 
+use crate::access::Access;
 use crate::commands::Commands;
 use crate::events::Metrics;
 use crate::fleet::overview::{Cache, Overview};
@@ -41,6 +41,7 @@ use crate::history::{History, HistoryError};
 use crate::live::Hub;
 use crate::status::Status;
 use problem::Problem;
+use tokio::sync::Semaphore;
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -63,6 +64,15 @@ pub struct Api {
     pub commands: Commands,
     /// One overview for all that ask.
     pub cache: Arc<Cache>,
+    /// Who may do what.
+    pub access: Access,
+    /// Places for requests that are being answered.
+    pub places: Semaphore,
+}
+
+/// Places for as many requests as are answered at the same time.
+pub fn places() -> Semaphore {
+    Semaphore::new(guard::AT_ONCE)
 }
 
 type Shared = State<Arc<Api>>;
@@ -142,6 +152,9 @@ fn routes() -> Routes {
         .get("/api/v1/sites", fleet::sites)
         .get("/api/v1/audit", fleet::audit)
         .get("/api/v1/events", events::events)
+        .get("/api/v1/session", session::show)
+        .post("/api/v1/session", session::begin)
+        .post("/api/v1/session/end", session::end)
 }
 
 /// Every route.
@@ -151,7 +164,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), around))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::around))
         .with_state(api)
 }
 
@@ -161,39 +174,6 @@ async fn no_such_page(uri: Uri) -> Problem {
 
 async fn no_such_method(method: Method, uri: Uri) -> Problem {
     Problem::new(405, "method not allowed", &format!("{} does not answer to {method}", uri.path()))
-}
-
-/// Whether a request that changes something comes from another site's page. Programs send neither header.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let fetched = text(HeaderName::from_static("sec-fetch-site"));
-    let origin = text(ORIGIN).map(|origin| origin.split_once("://").map_or(origin, |(_, host)| host));
-    fetched.is_some_and(|from| from != "same-origin" && from != "none")
-        || origin.is_some_and(|host| Some(host) != text(HOST))
-}
-
-/// Turns foreign writes away, counts every answer and says what a browser may do with it.
-async fn around(State(api): Shared, request: Request, next: Next) -> Response {
-    let mut response = if request.method() != Method::GET && is_foreign(request.headers()) {
-        Problem::new(403, "forbidden", "a page of another origin may not change anything here").into_response()
-    } else {
-        next.run(request).await
-    };
-    api.metrics.request(response.status().as_u16());
-    let headers = response.headers_mut();
-    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
-                  form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
-    for (name, value) in [
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (CONTENT_SECURITY_POLICY, policy),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{act, alarms, assets, dashboard, events, fleet, shelve};
+use super::{act, alarms, assets, dashboard, events, fleet, session, shelve};
 
 /// The document.
 #[derive(OpenApi)]
@@ -12,7 +12,9 @@ use super::{act, alarms, assets, dashboard, events, fleet, shelve};
         title = "fettle fleet gateway",
         description = "Condition of a fleet's machines, their alarms with evidence, their history, and the account of \
                        every reading. Times are microseconds UTC, event time unless said otherwise; values are SI. \
-                       Writes name a person, are requests to an agent and stay pending until it confirms.",
+                       With [access] every request needs a token (Authorization: Bearer, or the \
+                       session's cookie): 401 without, 403 where the role does not suffice, 429 after too many wrong ones. \
+                       Writes name a person (the token's name counts before the body's), are requests to an agent and stay pending until it confirms.",
         license(name = "MIT or Apache 2.0", identifier = "MIT OR Apache-2.0")
     ),
     paths(
@@ -37,6 +39,9 @@ use super::{act, alarms, assets, dashboard, events, fleet, shelve};
         fleet::sites,
         fleet::audit,
         events::events,
+        session::show,
+        session::begin,
+        session::end,
     ),
     tags(
         (name = "assets", description = "Machines: what they are like now and were like before"),

@@ -1,6 +1,6 @@
 //! An error as RFC 9457 `application/problem+json`: what is wrong and what to do.
 
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -37,6 +37,18 @@ impl Problem {
         Self::new(409, "conflict", detail)
     }
 
+    /// No token, or an unknown one.
+    pub(super) fn unauthorized() -> Self {
+        let detail =
+            "a token is needed: Authorization: Bearer TOKEN, or log in on the page; `fettle-gateway token` makes one";
+        Self::new(401, "unauthorized", detail)
+    }
+
+    /// Too many wrong tokens.
+    pub(super) fn too_many() -> Self {
+        Self::new(429, "too many requests", "too many wrong tokens came from this address; wait a minute")
+    }
+
     pub(super) fn unavailable(detail: &str) -> Self {
         Self::new(503, "unavailable", detail)
     }
@@ -54,6 +66,15 @@ impl IntoResponse for Problem {
         // A struct of texts and a number always encodes.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
-        (status, [(CONTENT_TYPE, kind)], body).into_response()
+        let mut response = (status, [(CONTENT_TYPE, kind)], body).into_response();
+        let more = match status {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "60")),
+            _ => None,
+        };
+        if let Some((name, value)) = more {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
     }
 }

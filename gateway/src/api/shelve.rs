@@ -1,5 +1,6 @@
 //! What can be asked of an alarm: acknowledge, shelve, end the shelf, comment, label. Decided in [`crate::requests`].
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{Response, Result};
@@ -9,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::act::{Answer, Body, person, read, send};
 use super::{Api, Shared, problem::Problem, schema};
+use crate::access::Caller;
 use crate::clock;
 use crate::fleet::asset::{AlarmRecord, COMMAND, alarm_key};
 use crate::requests::{self, Ask, Decision};
@@ -17,8 +19,8 @@ use crate::requests::{self, Ask, Decision};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Acknowledge {
-    /// The person's name, 1 to 128 bytes.
-    person: String,
+    /// The person's name, 1 to 128 bytes; needed where no token tells it.
+    person: Option<String>,
     /// The occurrence that was looked at.
     occurrence: u64,
 }
@@ -27,8 +29,8 @@ pub(super) struct Acknowledge {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Shelve {
-    /// The person's name, 1 to 128 bytes.
-    person: String,
+    /// The person's name, 1 to 128 bytes; needed where no token tells it.
+    person: Option<String>,
     /// When the shelf ends by itself: event time, microseconds UTC.
     #[schema(value_type = i64)]
     until: Micros,
@@ -38,16 +40,16 @@ pub(super) struct Shelve {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Unshelve {
-    /// The person's name, 1 to 128 bytes.
-    person: String,
+    /// The person's name, 1 to 128 bytes; needed where no token tells it.
+    person: Option<String>,
 }
 
 /// The body of `comment`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Comment {
-    /// The person's name, 1 to 128 bytes.
-    person: String,
+    /// The person's name, 1 to 128 bytes; needed where no token tells it.
+    person: Option<String>,
     /// The occurrence it is about.
     occurrence: u64,
     /// What to say, at most 2,048 bytes.
@@ -58,8 +60,8 @@ pub(super) struct Comment {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Labelled {
-    /// The person's name, 1 to 128 bytes.
-    person: String,
+    /// The person's name, 1 to 128 bytes; needed where no token tells it.
+    person: Option<String>,
     /// The occurrence it is about.
     occurrence: u64,
     /// What it was.
@@ -131,11 +133,12 @@ async fn ask(api: &std::sync::Arc<Api>, Path(which): Which, name: &str, ask: Ask
 pub(super) async fn acknowledge(
     State(api): Shared,
     which: Which,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let asked: Acknowledge = read(&headers, body, "{\"person\": \"..\", \"occurrence\": N}")?;
-    ask(&api, which, person(&asked.person)?, Ask::Acknowledge { occurrence: asked.occurrence }).await
+    ask(&api, which, person(&caller, asked.person.as_deref())?, Ask::Acknowledge { occurrence: asked.occurrence }).await
 }
 
 /// Asks the agent to let an alarm go on without calling anybody, until an instant of event time at most 30 days ahead.
@@ -154,11 +157,12 @@ pub(super) async fn acknowledge(
 pub(super) async fn shelve(
     State(api): Shared,
     which: Which,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let asked: Shelve = read(&headers, body, "{\"person\": \"..\", \"until\": microseconds}")?;
-    ask(&api, which, person(&asked.person)?, Ask::Shelve { until: asked.until }).await
+    ask(&api, which, person(&caller, asked.person.as_deref())?, Ask::Shelve { until: asked.until }).await
 }
 
 /// Asks the agent to end a shelf before its time. Asking again is asking once.
@@ -176,11 +180,12 @@ pub(super) async fn shelve(
 pub(super) async fn unshelve(
     State(api): Shared,
     which: Which,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let asked: Unshelve = read(&headers, body, "{\"person\": \"..\"}")?;
-    ask(&api, which, person(&asked.person)?, Ask::Unshelve).await
+    ask(&api, which, person(&caller, asked.person.as_deref())?, Ask::Unshelve).await
 }
 
 /// Asks the agent to write a comment to the present occurrence, ended or not. The same text is said once.
@@ -198,6 +203,7 @@ pub(super) async fn unshelve(
 pub(super) async fn comment(
     State(api): Shared,
     which: Which,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -205,7 +211,7 @@ pub(super) async fn comment(
     ask(
         &api,
         which,
-        person(&asked.person)?,
+        person(&caller, asked.person.as_deref())?,
         Ask::Comment { occurrence: asked.occurrence, text: asked.text.trim().to_owned() },
     )
     .await
@@ -226,6 +232,7 @@ pub(super) async fn comment(
 pub(super) async fn label(
     State(api): Shared,
     which: Which,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -234,5 +241,11 @@ pub(super) async fn label(
         body,
         "{\"person\": \"..\", \"occurrence\": N, \"label\": \"confirmed|false_alarm|maintenance_done\"}",
     )?;
-    ask(&api, which, person(&asked.person)?, Ask::Label { occurrence: asked.occurrence, label: asked.label }).await
+    ask(
+        &api,
+        which,
+        person(&caller, asked.person.as_deref())?,
+        Ask::Label { occurrence: asked.occurrence, label: asked.label },
+    )
+    .await
 }

@@ -39,9 +39,12 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) async fn start(values: Vec<(String, Vec<u8>)>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "store = \"gw\"\n[kafka]\nbrokers = \"127.0.0.1:1\"\n";
-        let config = crate::config::parse(text, folder.path()).unwrap();
+        Self::start_with(values, "", tempfile::tempdir().unwrap()).await
+    }
+
+    pub(super) async fn start_with(values: Vec<(String, Vec<u8>)>, more: &str, folder: tempfile::TempDir) -> Self {
+        let text = format!("store = \"gw\"\n[kafka]\nbrokers = \"127.0.0.1:1\"\n{more}");
+        let config = crate::config::parse(&text, folder.path()).unwrap();
         let store = Arc::new(Store::open(&config.store).unwrap());
         let history = History::open(&config.store.join("history"), config.history, "fettle").unwrap();
         let metrics = Arc::<Metrics>::default();
@@ -55,19 +58,25 @@ impl Running {
             metrics,
             commands: Commands::new(&config.kafka).unwrap(),
             cache: Arc::default(),
+            access: Access::new(&config).unwrap(),
+            places: places(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let listener = listen::Patient::new(listener, Duration::from_millis(300), Arc::clone(&api.metrics));
-        tokio::spawn(axum::serve(listener, router(Arc::clone(&api))).into_future());
+        let mut serving = listen::Serving::plain(Duration::from_millis(300), Arc::clone(&api.metrics));
+        if let Some(tls) = &config.tls {
+            serving = serving.with(tls).unwrap();
+        }
+        tokio::spawn(listen::serve(listener, router(Arc::clone(&api)), serving));
         Self { address, api, _folder: folder }
     }
 
     pub(super) async fn send(&self, request: &str, headers: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
-        let head =
-            format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         // A body that is refused may find the connection closed.
         let _ = stream.write_all(body.as_bytes()).await;
@@ -115,6 +124,7 @@ async fn every_page_answers_on_an_empty_store() {
         "/api/v1/alarms",
         "/api/v1/ledger",
         "/api/v1/lag",
+        "/api/v1/session",
     ] {
         let (status, answer) = running.get(path).await;
         assert_eq!(status, 200, "{path}: {answer}");
@@ -244,5 +254,6 @@ async fn lists_are_given_in_pages() {
     assert!(ledger.contains("\"accounts\":5") && ledger.contains("\"next\":\"plant-a/gw-1/pump-0\""), "{ledger}");
 }
 
+mod access;
 mod document;
 mod live;

@@ -11,6 +11,7 @@ use fettle_wire::record::unhex;
 use fettle_wire::topic::KafkaTopics;
 use fettle_wire::{Micros, Name, time};
 
+use super::access;
 use super::error::Problem;
 use super::raw::{Raw, RawHistory, RawKafka, RawKey, RawTls};
 use crate::history::keep;
@@ -18,8 +19,12 @@ use crate::history::keep;
 /// As run.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the API listens; loopback.
+    /// Where the API listens; another address than loopback only with TLS and tokens.
     pub listen: SocketAddr,
+    /// TLS of the API, where asked for.
+    pub tls: Option<ServerTls>,
+    /// Who may use it.
+    pub access: Access,
     /// The folder of the store.
     pub store: PathBuf,
     /// This instance's name; `None`: made at random at first start and kept in the store.
@@ -102,6 +107,24 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
 }
 
+/// TLS files of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate with its chain, PEM, own certificate first.
+    pub cert_file: PathBuf,
+    /// Its key, PEM, PKCS#8, not encrypted.
+    pub key_file: PathBuf,
+}
+
+/// Who may use the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The tokens; `None`: nobody is asked.
+    pub token_file: Option<PathBuf>,
+    /// Host names under which the API is reached, beside loopback and its own address.
+    pub hosts: Vec<String>,
+}
+
 /// How records are taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intake {
@@ -158,16 +181,19 @@ impl Signatures {
     }
 }
 
-type Problems = Vec<Problem>;
+pub(super) type Problems = Vec<Problem>;
 
-fn say(problems: &mut Problems, key: &str, rule: &str, value: &str, remedy: &str) {
+pub(super) fn say(problems: &mut Problems, key: &str, rule: &str, value: &str, remedy: &str) {
     let (key, rule) = (key.into(), rule.into());
     problems.push(Problem { key, rule, value: value.into(), remedy: remedy.into() });
 }
 
 /// Applies every rule; `None` where a value without a default is missing or wrong.
 pub(super) fn check(raw: Raw, folder: &Path, problems: &mut Problems) -> Option<Config> {
-    let listen = check_listen(raw.listen.as_deref().unwrap_or("127.0.0.1:8080"), problems);
+    let is_open = raw.tls.is_some() && raw.access.token_file.is_some();
+    let listen = access::check_listen(raw.listen.as_deref().unwrap_or("127.0.0.1:8080"), is_open, problems);
+    let tls = access::check_tls(raw.tls, folder, problems);
+    let access = access::check_access(raw.access, folder, problems);
     let store = check_store(raw.store.as_deref(), folder, problems);
     let instance = raw.instance.map(|text| check_name("instance", &text, problems));
     let kafka = check_kafka(raw.kafka, folder, problems);
@@ -179,6 +205,8 @@ pub(super) fn check(raw: Raw, folder: &Path, problems: &mut Problems) -> Option<
     let signatures = check_signatures(raw.signatures_required.unwrap_or(false), raw.keys, problems);
     Some(Config {
         listen: listen?,
+        tls: tls?,
+        access: access?,
         store: store?,
         instance: match instance {
             None => None,
@@ -190,20 +218,6 @@ pub(super) fn check(raw: Raw, folder: &Path, problems: &mut Problems) -> Option<
         topics: Topics { partitions: i32::try_from(partitions?).ok()?, replication: i32::try_from(replication?).ok()? },
         signatures,
     })
-}
-
-fn check_listen(text: &str, problems: &mut Problems) -> Option<SocketAddr> {
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        say(problems, "listen", "an address and a port", text, "write it like \"127.0.0.1:8080\" (no host name)");
-        return None;
-    };
-    if !address.ip().is_loopback() {
-        let rule = "a loopback address: the API knows no users yet, so whoever reaches it may acknowledge alarms";
-        let remedy = "listen on 127.0.0.1 or [::1] and put a reverse proxy that authenticates people in front of it";
-        say(problems, "listen", rule, text, remedy);
-        return None;
-    }
-    Some(address)
 }
 
 fn check_store(text: Option<&str>, folder: &Path, problems: &mut Problems) -> Option<PathBuf> {
@@ -322,7 +336,7 @@ fn check_tls(raw: RawTls, folder: &Path, problems: &mut Problems) -> Option<Tls>
     Some(tls)
 }
 
-fn check_file(key: &str, text: &str, folder: &Path, problems: &mut Problems) -> Option<PathBuf> {
+pub(super) fn check_file(key: &str, text: &str, folder: &Path, problems: &mut Problems) -> Option<PathBuf> {
     let path = folder.join(text);
     match std::fs::File::open(&path).and_then(|file| file.metadata()) {
         Ok(found) if found.is_file() => Some(path),

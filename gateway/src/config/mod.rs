@@ -1,13 +1,14 @@
 //! Configuration twice: as typed ([`raw`]), then as run ([`checked`]). Nothing else in the daemon sees a raw value, and
 //! `check` says everything that is wrong at once.
 
+mod access;
 mod checked;
 mod error;
 mod raw;
 
 use std::path::Path;
 
-pub use checked::{Config, Credentials, Intake, Kafka, Keep, Mechanism, Signatures, Tls, Topics};
+pub use checked::{Access, Config, Credentials, Intake, Kafka, Keep, Mechanism, ServerTls, Signatures, Tls, Topics};
 pub use error::{ConfigError, Problem};
 
 /// Reads and checks a configuration file. Relative paths in it are relative to its folder.

@@ -23,6 +23,14 @@ pub(super) struct Raw {
     pub(super) replication: Option<i64>,
     pub(super) signatures_required: Option<bool>,
     pub(super) keys: Vec<RawKey>,
+    pub(super) tls: Option<RawTls>,
+    pub(super) access: RawAccess,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RawAccess {
+    pub(super) token_file: Option<String>,
+    pub(super) hosts: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +114,14 @@ pub(super) fn read(text: &str) -> Result<(Raw, Vec<Problem>), Problem> {
         });
         signatures.finish();
     }
+    if let Some(mut tls) = top.section("tls") {
+        raw.tls = Some(RawTls { ca_file: None, cert_file: tls.text("cert_file"), key_file: tls.text("key_file") });
+        tls.finish();
+    }
+    if let Some(mut access) = top.section("access") {
+        raw.access = RawAccess { token_file: access.text("token_file"), hosts: access.texts("hosts") };
+        access.finish();
+    }
     top.finish();
     Ok((raw, problems))
 }
@@ -155,6 +171,18 @@ impl Section<'_> {
             other => {
                 self.wrong(key, "a text", &other, "put it in quotation marks");
                 None
+            }
+        }
+    }
+
+    fn texts(&mut self, key: &str) -> Vec<String> {
+        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        let all = value.as_array().map(|items| items.iter().map(|item| item.as_str().map(str::to_owned)));
+        match all.and_then(|items| items.collect::<Option<Vec<String>>>()) {
+            Some(texts) => texts,
+            None => {
+                self.wrong(key, "a list of texts", &value, "write [\"one\", \"two\"]");
+                Vec::new()
             }
         }
     }

@@ -52,6 +52,10 @@ fn each_problem_names_key_rule_value_and_remedy() {
     for (more, key, value) in [
         ("listen = \"192.168.1.4:80\"\n", "listen", "192.168.1.4:80"),
         ("listen = \"localhost\"\n", "listen", "localhost"),
+        ("listen = \"0.0.0.0:8443\"\naccess = { token_file = \"t\" }\n", "listen", "0.0.0.0:8443"),
+        ("[access]\ntoken_file = \"t\"\n", "access.token_file", "t"),
+        ("[access]\nhosts = [\"https://x\"]\n", "access.hosts", "https://x"),
+        ("[access]\nhosts = \"x\"\n", "access.hosts", "x"),
         ("[topics]\nreplication = 0\n", "topics.replication", "0"),
         ("[intake]\ninterval = \"5 weeks\"\n", "intake.interval", "\"5 weeks\""),
         ("[signatures]\nrequired = true\n", "signatures.required", "true"),
@@ -96,6 +100,8 @@ fn credentials_need_a_password_file_and_a_known_mechanism() {
 #[test]
 fn tls_is_refused_by_a_build_without_it() {
     assert_eq!(problems(&format!("{GOOD}[kafka.tls]\nca_file = \"x\"\n"))[0].key, "kafka.tls");
+    let told = problems(&format!("{GOOD}[tls]\ncert_file = \"c\"\nkey_file = \"k\"\n"));
+    assert_eq!((told[0].key.as_str(), told[0].rule.contains("feature tls")), ("tls", true));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // The page: views by hash, what is common to them (link, name, theme, keys), and the start.
 import { el, fill } from "./dom.js";
 import * as say from "./say.js";
-import { connect, known, listen, now, waits } from "./state.js";
+import { connect, get, known, listen, now, post, waits } from "./state.js";
 import { fleet } from "./fleet.js";
 import { alarms } from "./alarms.js";
 import { asset } from "./asset.js";
@@ -94,6 +94,8 @@ function bannerText() {
 }
 
 listen((what, about) => {
+  if (what === "login") login();
+  if (what === "closed") begin();
   if (what === "error") told(`Reading the fleet failed: ${about}`, true);
   if (what === "second" && saidUntil && Date.now() > saidUntil) { by("said").textContent = ""; saidUntil = 0; }
   if (["all", "alarm", "link", "status", "tick"].includes(what)) standing();
@@ -124,7 +126,46 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
+// Who this is: a token's name comes before what is written in the field.
+async function begin() {
+  let session;
+  try { session = await get("/api/v1/session"); } catch { setTimeout(begin, 3000); return; }
+  if (session.required && !session.person) { login(); return; }
+  known.role = session.role;
+  field.readOnly = Boolean(session.person);
+  if (session.person) field.value = session.person;
+  by("logout").hidden = !session.person;
+  show();
+  connect();
+}
+
+let asking = false;
+function login() {
+  if (asking) return;
+  asking = true;
+  const token = el("input", { type: "password", autocomplete: "current-password", id: "token", required: true });
+  const wrong = el("p", { class: "bad", role: "alert" });
+  const box = el("dialog", { class: "acts", "aria-labelledby": "login-title" }, el("form", { onsubmit: (event) => { event.preventDefault(); enter(); } },
+    el("h2", { id: "login-title" }, "Log in"), el("p", {}, el("label", { for: "token" }, "Your token, as whoever runs this gateway gave it to you")), token, wrong, el("button", { type: "submit", class: "act" }, "Log in")));
+  const enter = async () => {
+    try {
+      await post("/api/v1/session", { token: token.value.trim() });
+      asking = false;
+      box.close();
+      box.remove();
+      begin();
+    } catch (error) { fill(wrong, error.message); token.select(); }
+  };
+  // Without a session there is nothing else to do here.
+  box.addEventListener("cancel", (event) => event.preventDefault());
+  document.body.append(box);
+  box.showModal();
+  token.focus();
+}
+by("logout").addEventListener("click", async () => {
+  try { await post("/api/v1/session/end", {}); } finally { location.reload(); }
+});
+
 setTheme();
 standing();
-show();
-connect();
+begin();

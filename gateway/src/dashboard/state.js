@@ -23,6 +23,7 @@ const tell = (what, about) => listeners.forEach((listener) => listener(what, abo
 export async function get(path) {
   const answer = await fetch(path, { headers: { Accept: "application/json" } });
   const body = await answer.json();
+  if (answer.status === 401) tell("login");
   if (!answer.ok) throw new Error(body.detail || answer.statusText);
   return body;
 }
@@ -30,6 +31,7 @@ export async function get(path) {
 export async function post(path, body) {
   const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   const told = await answer.json();
+  if (answer.status === 401 && path !== "/api/v1/session") tell("login");
   if (!answer.ok) throw new Error(told.detail || answer.statusText);
   return told;
 }
@@ -86,8 +88,8 @@ export function connect() {
   on("ledger", (l) => { known.totals = l.totals; known.conflicts = l.conflicts; tell("ledger"); });
   on("status", (s) => { known.status = s.instance; known.lag = s.lag; tell("status"); });
   source.addEventListener("error", () => {
-    // Closed for good (an error status): the browser does not try again by itself.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
+    // Closed for good (an error status): the browser does not try again by itself; perhaps the session is over.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => tell("closed"), 3000);
   });
 }
 

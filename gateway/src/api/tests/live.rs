@@ -11,7 +11,7 @@ struct Listening {
 impl Listening {
     async fn start(running: &Running, headers: &str) -> Self {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
-        let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         Self { stream, heard: String::new() }
     }
