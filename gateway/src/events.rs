@@ -153,6 +153,19 @@ pub const CATALOGUE: &[Entry] = &[
         "reason",
         "Requests turned away before they were looked at (host, foreign, no_token, too_many_failures, role, busy, slow)",
     ),
+    entry(
+        "fettle_gateway_webhook_notices_total",
+        "counter",
+        "outcome",
+        "Notices to the webhook by what became of each try (sent; failed: tried again; refused: given up)",
+    ),
+    entry("fettle_gateway_webhook_waiting", "gauge", "", "Notices that wait for the webhook, of the whole fleet"),
+    entry(
+        "fettle_gateway_webhook_given_up",
+        "gauge",
+        "",
+        "Notices given up because too many of one alarm waited, of the whole fleet",
+    ),
     entry("fettle_gateway_history_bytes", "gauge", "", "Bytes of the history in use, at most history.max_bytes"),
     entry("fettle_gateway_history_copied", "gauge", "", "1 if the history has read what Kafka had at the start"),
     entry("fettle_gateway_events_total", "counter", "", "Events made for open pages"),
@@ -206,6 +219,9 @@ pub struct Metrics {
     events: Counter,
     event_readers: Gauge,
     event_readers_cut_off: Counters<1>,
+    webhook: Counters<1>,
+    webhook_waiting: Gauge,
+    webhook_given_up: Gauge,
     refused: Counters<1>,
     requests: Counters<1>,
     said: Mutex<BTreeMap<&'static str, Instant>>,
@@ -273,6 +289,9 @@ impl Default for Metrics {
             events: register(r, "fettle_gateway_events_total", Counter::default()),
             event_readers: register(r, "fettle_gateway_event_readers", Gauge::default()),
             event_readers_cut_off: register(r, "fettle_gateway_event_readers_cut_off_total", Family::default()),
+            webhook: register(r, "fettle_gateway_webhook_notices_total", Family::default()),
+            webhook_waiting: register(r, "fettle_gateway_webhook_waiting", Gauge::default()),
+            webhook_given_up: register(r, "fettle_gateway_webhook_given_up", Gauge::default()),
             refused: register(r, "fettle_gateway_http_refused_total", Family::default()),
             requests: register(r, "fettle_gateway_http_requests_total", Family::default()),
             said: Mutex::default(),
@@ -315,6 +334,9 @@ impl Metrics {
         }
         for reason in ["host", "foreign", "no_token", "too_many_failures", "role", "busy", "slow"] {
             drop(self.refused.get_or_create(&[("reason", reason.into())]));
+        }
+        for outcome in ["sent", "failed", "refused"] {
+            drop(self.webhook.get_or_create(&[("outcome", outcome.into())]));
         }
         for status in ["2xx", "4xx", "5xx"] {
             drop(self.requests.get_or_create(&[("status", status.into())]));
@@ -409,6 +431,11 @@ impl Metrics {
         self.event_readers_cut_off.get_or_create(&[("reason", reason.into())]).get()
     }
 
+    /// A notice was tried.
+    pub fn webhook(&self, outcome: &'static str) {
+        self.webhook.get_or_create(&[("outcome", outcome.into())]).inc();
+    }
+
     /// A request was turned away.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&[("reason", reason.into())]).inc();
@@ -465,6 +492,8 @@ impl Metrics {
         let rejected = overview.records.iter().flat_map(|r| r.rejected.values());
         self.fleet_rejected.set(number(rejected.fold(0, |sum: u64, n| sum.saturating_add(*n))));
         self.set_alarms(overview);
+        self.webhook_waiting.set(number(overview.notices_waiting));
+        self.webhook_given_up.set(number(overview.notices_given_up));
         let totals = &overview.totals;
         let tally = &totals.readings;
         for (outcome, count) in [

@@ -34,5 +34,6 @@ pub mod requests;
 pub mod run;
 pub mod status;
 pub mod topics;
+pub mod webhook;
 
 pub use config::Config;

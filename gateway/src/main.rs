@@ -45,6 +45,12 @@ const EXAMPLE: &str = r#"A complete configuration, with its defaults:
   alerts = "90d"                 # every change of an alarm with its evidence
   max_bytes = 17179869184        # beyond it the finest and oldest is given up first, and counted
 
+  # [webhook]                    # told of alarms as Alertmanager tells it; the same in every instance
+  # url = "http://127.0.0.1:9095/hook"  # https in builds with TLS
+  # token_file = "hook-token"    # sent as a bearer token
+  # priority = "low"             # the least priority that is told
+  # page = "https://fleet.example.org"  # for links
+
   [topics]
   partitions = 6                 # of every topic; cannot be changed later
   replication = 1                # 3 for a cluster of three brokers or more

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  intake (Kafka -> Kafka)     copy fleet (Kafka -> store)     copy commands (Kafka -> store)     lag (Kafka -> status)
-//!  history (Kafka -> history)  watch (store -> events)
+//!  history (Kafka -> history)  watch (store -> events)  webhook (store -> receiver -> intake)
 //!  API: one async thread, with blocking threads for reading the stores
 //! ```
 //! Ends on SIGTERM or SIGINT: the API stops accepting, each thread ends after the call it is in. Nothing needs saving:
@@ -36,6 +36,7 @@ use crate::live::Hub;
 use crate::live::watch::Watch;
 use crate::pace::Stop;
 use crate::status::Status;
+use crate::webhook::sender::{Marks, Sender};
 
 /// How long open requests and threads may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -183,9 +184,12 @@ fn start(config: &Config, instance: &Name, shared: &Rooms) -> Result<Threads, Ru
         stop: stop.clone(),
     };
     let (fleet, commands) = (changelog(Feed::Fleet), changelog(Feed::Commands));
+    let marks = Arc::<Marks>::default();
     let intake = Intake {
         kafka: config.kafka.clone(),
         pace: config.intake,
+        announce: config.webhook.as_ref().map(|webhook| webhook.least),
+        sent: Arc::clone(&marks),
         signatures: config.signatures.clone(),
         instance: instance.clone(),
         store: Arc::clone(store),
@@ -211,14 +215,26 @@ fn start(config: &Config, instance: &Name, shared: &Rooms) -> Result<Threads, Ru
         hub: Arc::clone(hub),
         stop: stop.clone(),
     };
-    Ok(vec![
+    let sender = config.webhook.clone().map(|webhook| Sender {
+        webhook,
+        store: Arc::clone(store),
+        status: Arc::clone(status),
+        marks,
+        metrics: Arc::clone(metrics),
+        stop: stop.clone(),
+    });
+    let mut threads = vec![
         spawn("history", move || reader.run())?,
         spawn("watch", move || watch.run())?,
         spawn("copy-fleet", move || fleet.run())?,
         spawn("copy-commands", move || commands.run())?,
         spawn("intake", move || intake.run())?,
         spawn("lag", move || monitor.run())?,
-    ])
+    ];
+    if let Some(sender) = sender {
+        threads.push(spawn("webhook", move || sender.run())?);
+    }
+    Ok(threads)
 }
 
 async fn asked_by_the_system() -> Result<(), RunError> {

@@ -45,6 +45,8 @@ struct Bed {
     folder: tempfile::TempDir,
     broker: String,
     prefix: String,
+    /// The end of each configuration.
+    more: String,
     gateways: Vec<Gateway>,
 }
 
@@ -84,7 +86,7 @@ fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, Valu
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     )
     .ok()?;
@@ -123,7 +125,7 @@ impl Bed {
     fn new(broker: &str, test: &str) -> Self {
         let prefix = format!("t{}-{test}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, broker: broker.into(), prefix, gateways: Vec::new() }
+        Self { folder, broker: broker.into(), prefix, more: String::new(), gateways: Vec::new() }
     }
 
     fn config(&self, instance: &str, port: u16, partitions: i32) -> PathBuf {
@@ -132,7 +134,8 @@ impl Bed {
         let text = format!(
             "listen = \"127.0.0.1:{port}\"\nstore = \"{instance}\"\ninstance = \"{instance}\"\n\
              [kafka]\nbrokers = \"{broker}\"\nprefix = \"{prefix}\"\n\
-             [intake]\nbatch = 100\ninterval = \"20ms\"\n[topics]\npartitions = {partitions}\n"
+             [intake]\nbatch = 100\ninterval = \"20ms\"\n[topics]\npartitions = {partitions}\n{more}",
+            more = self.more
         );
         std::fs::write(&path, text).unwrap();
         path
@@ -400,6 +403,69 @@ fn an_acknowledgement_is_pending_until_the_agent_confirms_it_on_every_instance()
         let told = ["person", "what", "command"].map(|field| entry[field].as_str().unwrap_or_default().to_owned());
         assert_eq!(told, ["Ada".to_owned(), "acknowledge".to_owned(), id.clone()]);
     }
+}
+
+/// A webhook's receiver, which fails at first; the status of each notice that it took.
+fn receiver(failures: usize) -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().enumerate() {
+            let mut reader = std::io::BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while std::io::BufRead::read_line(&mut reader, &mut line).unwrap() > 2 {
+                let told = line.to_lowercase();
+                length = told.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let code = if n < failures { 503 } else { 200 };
+            write!(reader.get_mut(), "HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            if code == 200 && tell.send(body["status"].as_str().unwrap().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, told)
+}
+
+fn waiting(gateway: &Gateway) -> Option<u64> {
+    let (_, text) = gateway.get("/metrics")?;
+    let line = text.as_str()?.lines().find_map(|line| line.strip_prefix("fettle_gateway_webhook_waiting "))?;
+    line.parse().ok()
+}
+
+#[test]
+fn a_raise_and_a_return_are_told_once_over_a_change_of_owner_and_a_restart() {
+    let Some(broker) = broker("a_raise_and_a_return_are_told_once_over_a_change_of_owner") else { return };
+    let mut bed = Bed::new(&broker, "hook");
+    let (url, told) = receiver(2);
+    bed.more = format!("[webhook]\nurl = \"{url}\"\n");
+    bed.apply();
+    bed.start("gw-a");
+    bed.start("gw-b");
+    let producer = bed.producer();
+    bed.send(&producer, &alert(0, Change::Raised, AlarmState::Unacknowledged, None));
+    let patience = Duration::from_secs(60);
+    assert_eq!(told.recv_timeout(patience).as_deref(), Ok("firing"));
+    for gateway in &bed.gateways {
+        wait_for("the notice to leave its alarm", || (waiting(gateway)? == 0).then_some(()));
+    }
+    bed.gateways.remove(0).kill();
+    bed.send(&producer, &alert(1, Change::Returned, AlarmState::ReturnedUnacknowledged, None));
+    assert_eq!(told.recv_timeout(patience).as_deref(), Ok("resolved"), "and no second \"firing\" before it");
+    wait_for("the notice to leave its alarm", || (waiting(&bed.gateways[0])? == 0).then_some(()));
+    assert_eq!(bed.gateways.remove(0).stop(), Some(0));
+    bed.start("gw-b");
+    bed.send(&producer, &alert(2, Change::Acknowledged, AlarmState::Normal, Some(("Ada", "c"))));
+    wait_for("the acknowledgement", || {
+        let (_, alarms) = bed.gateways[0].get("/api/v1/alarms?state=normal")?;
+        (alarms["total"] == 1).then_some(())
+    });
+    assert!(told.try_recv().is_err(), "nothing is told twice");
 }
 
 /// (key, id) of every command on the topic.

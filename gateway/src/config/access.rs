@@ -1,10 +1,12 @@
-//! The rules of `listen`, `[tls]` and `[access]`: another address than loopback needs TLS and tokens.
+//! The rules of `listen`, `[tls]`, `[access]` and `[webhook]`: another address than loopback needs TLS and tokens.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::checked::{Access, Problems, ServerTls, check_file, say};
-use super::raw::{RawAccess, RawTls};
+use fettle_wire::Priority;
+
+use super::checked::{Access, Problems, ServerTls, Webhook, check_file, say};
+use super::raw::{RawAccess, RawTls, RawWebhook};
 use crate::access::tokens::Tokens;
 use crate::api::tls::acceptor;
 
@@ -70,4 +72,43 @@ pub(super) fn check_access(raw: RawAccess, folder: &Path, problems: &mut Problem
         }
     };
     Some(Access { token_file, hosts: raw.hosts })
+}
+
+pub(super) fn check_webhook(
+    raw: Option<RawWebhook>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Option<Option<Webhook>> {
+    let Some(raw) = raw else { return Some(None) };
+    let url = raw.url.unwrap_or_default();
+    let is_url = url.split_once("://").is_some_and(|(scheme, rest)| {
+        matches!(scheme, "http" | "https") && !rest.is_empty() && !rest.contains(char::is_whitespace)
+    });
+    if !is_url {
+        let remedy = "write where the receiver listens, like \"http://127.0.0.1:9095/hook\"";
+        say(problems, "webhook.url", "required: an http or https address", &format!("{url:?}"), remedy);
+        return None;
+    }
+    if url.starts_with("https") && !cfg!(feature = "tls") {
+        let remedy = "use a package (it has TLS) or build with --features tls; or send to http on loopback";
+        say(problems, "webhook.url", "https only in a build with the feature tls", &url, remedy);
+        return None;
+    }
+    let token_file = match raw.token_file {
+        None => None,
+        Some(text) => Some(check_file("webhook.token_file", &text, folder, problems)?),
+    };
+    let least = match raw.priority.as_deref().unwrap_or("low") {
+        "low" => Priority::Low,
+        "medium" => Priority::Medium,
+        "high" => Priority::High,
+        "critical" => Priority::Critical,
+        other => {
+            let remedy = "write the least priority that is told";
+            say(problems, "webhook.priority", "one of low, medium, high, critical", &format!("{other:?}"), remedy);
+            return None;
+        }
+    };
+    let page = raw.page.unwrap_or_default().trim_end_matches('/').to_owned();
+    Some(Some(Webhook { url, token_file, least, page }))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 use fettle_wire::record::unhex;
 use fettle_wire::topic::KafkaTopics;
-use fettle_wire::{Micros, Name, time};
+use fettle_wire::{Micros, Name, Priority, time};
 
 use super::access;
 use super::error::Problem;
@@ -25,6 +25,8 @@ pub struct Config {
     pub tls: Option<ServerTls>,
     /// Who may use it.
     pub access: Access,
+    /// Who is told of alarms.
+    pub webhook: Option<Webhook>,
     /// The folder of the store.
     pub store: PathBuf,
     /// This instance's name; `None`: made at random at first start and kept in the store.
@@ -125,6 +127,19 @@ pub struct Access {
     pub hosts: Vec<String>,
 }
 
+/// Who is told of alarms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where to.
+    pub url: String,
+    /// The file that holds its bearer token.
+    pub token_file: Option<PathBuf>,
+    /// The least priority that is told.
+    pub least: Priority,
+    /// Where people see the alarm, without a final slash; may be empty.
+    pub page: String,
+}
+
 /// How records are taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intake {
@@ -194,6 +209,7 @@ pub(super) fn check(raw: Raw, folder: &Path, problems: &mut Problems) -> Option<
     let listen = access::check_listen(raw.listen.as_deref().unwrap_or("127.0.0.1:8080"), is_open, problems);
     let tls = access::check_tls(raw.tls, folder, problems);
     let access = access::check_access(raw.access, folder, problems);
+    let webhook = access::check_webhook(raw.webhook, folder, problems);
     let store = check_store(raw.store.as_deref(), folder, problems);
     let instance = raw.instance.map(|text| check_name("instance", &text, problems));
     let kafka = check_kafka(raw.kafka, folder, problems);
@@ -207,6 +223,7 @@ pub(super) fn check(raw: Raw, folder: &Path, problems: &mut Problems) -> Option<
         listen: listen?,
         tls: tls?,
         access: access?,
+        webhook: webhook?,
         store: store?,
         instance: match instance {
             None => None,

@@ -8,7 +8,9 @@ mod raw;
 
 use std::path::Path;
 
-pub use checked::{Access, Config, Credentials, Intake, Kafka, Keep, Mechanism, ServerTls, Signatures, Tls, Topics};
+pub use checked::{
+    Access, Config, Credentials, Intake, Kafka, Keep, Mechanism, ServerTls, Signatures, Tls, Topics, Webhook,
+};
 pub use error::{ConfigError, Problem};
 
 /// Reads and checks a configuration file. Relative paths in it are relative to its folder.

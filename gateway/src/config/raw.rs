@@ -25,6 +25,15 @@ pub(super) struct Raw {
     pub(super) keys: Vec<RawKey>,
     pub(super) tls: Option<RawTls>,
     pub(super) access: RawAccess,
+    pub(super) webhook: Option<RawWebhook>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RawWebhook {
+    pub(super) url: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) priority: Option<String>,
+    pub(super) page: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +130,15 @@ pub(super) fn read(text: &str) -> Result<(Raw, Vec<Problem>), Problem> {
     if let Some(mut access) = top.section("access") {
         raw.access = RawAccess { token_file: access.text("token_file"), hosts: access.texts("hosts") };
         access.finish();
+    }
+    if let Some(mut webhook) = top.section("webhook") {
+        raw.webhook = Some(RawWebhook {
+            url: webhook.text("url"),
+            token_file: webhook.text("token_file"),
+            priority: webhook.text("priority"),
+            page: webhook.text("page"),
+        });
+        webhook.finish();
     }
     top.finish();
     Ok((raw, problems))

@@ -19,6 +19,8 @@ use fettle_wire::{Alert, Change, Health, Lane, LedgerEntry, Micros, Name, Record
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::webhook::notice::Notices;
+
 /// How many ids with their content are remembered for each alarm and asset, to tell a repetition from a conflict. An
 /// occurrence of an alarm changes three times by itself (raised, returned, acknowledged) and as often as people comment,
 /// label and shelve; a lower occurrence is known to be old.
@@ -87,12 +89,24 @@ pub struct AlarmRecord {
     /// Commands that the latest alerts confirmed, at most [`RECENT`], newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
+    /// What is announced to the webhook, and waits for it.
+    #[serde(default, skip_serializing_if = "Notices::is_empty")]
+    pub notices: Notices,
 }
 
 impl AlarmRecord {
     /// The first that is heard of an alarm.
     pub fn new(origin: Origin, alert: Alert, seen: Micros, recent: Vec<Known>) -> Self {
-        let mut new = Self { origin, alert, seen, recent, conflicts: 0, acknowledged_by: None, confirmed: Vec::new() };
+        let mut new = Self {
+            origin,
+            alert,
+            seen,
+            recent,
+            conflicts: 0,
+            acknowledged_by: None,
+            confirmed: Vec::new(),
+            notices: Notices::default(),
+        };
         new.note();
         new
     }

@@ -247,6 +247,10 @@ pub struct Overview {
     pub records: Vec<PartitionCounts>,
     /// Who owns which partition, as last written.
     pub owners: BTreeMap<i32, Name>,
+    /// Notices that wait for the webhook.
+    pub notices_waiting: usize,
+    /// Notices given up because too many waited.
+    pub notices_given_up: u64,
 }
 
 impl Overview {
@@ -257,9 +261,11 @@ impl Overview {
             let asset = (command.site.clone(), command.request.asset().clone());
             commands.entry(asset).or_insert_with(Vec::new).push(command);
         })?;
-        let mut alarms = Vec::new();
+        let (mut alarms, mut notices_waiting, mut notices_given_up) = (Vec::new(), 0, 0_u64);
         store.scan(ALARM, |_, record: AlarmRecord| {
             let asset = (record.origin.site.clone(), record.alert.asset.clone());
+            notices_waiting += record.notices.waiting.len();
+            notices_given_up = notices_given_up.saturating_add(record.notices.given_up);
             let sent = commands.get(&asset).map_or(&[][..], Vec::as_slice);
             alarms.push(alarms::view(record, sent, now));
         })?;
@@ -295,7 +301,17 @@ impl Overview {
             }
         })?;
         let totals = Totals::of(&accounts);
-        Ok(Self { at: now, assets: assets.into_values().collect(), alarms, accounts, totals, records, owners })
+        Ok(Self {
+            at: now,
+            assets: assets.into_values().collect(),
+            alarms,
+            accounts,
+            totals,
+            records,
+            owners,
+            notices_waiting,
+            notices_given_up,
+        })
     }
 
     /// Records with a known id and another content, over the fleet.

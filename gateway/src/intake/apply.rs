@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fettle_wire::{Alert, Health, LedgerEntry, Micros};
+use fettle_wire::{Alert, Health, LedgerEntry, Micros, Priority};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +18,8 @@ use crate::fleet::asset::{
     AccountRecord, AlarmRecord, AssetRecord, Counts, HighWater, Known, Rejected, alarm_key, asset_key, count_key,
     high_water_key, ledger_key, remember,
 };
+use crate::webhook::notice::note;
+use crate::webhook::sender::Mark;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,9 +85,24 @@ pub struct Overlay {
     accounts: Table<AccountRecord>,
     marks: Table<HighWater>,
     counts: Table<Counts>,
+    /// The least priority that is announced to the webhook, where there is one.
+    announced: Option<Priority>,
 }
 
 impl Overlay {
+    /// Empty, and notes what is to be announced.
+    pub fn announcing(least: Option<Priority>) -> Self {
+        Self { announced: least, ..Self::default() }
+    }
+
+    /// Takes out a notice that was sent.
+    pub fn sent(&mut self, mark: &Mark, backing: &Backing<'_>) -> Result<(), StoreError> {
+        let Some(mut alarm) = self.alarms.take(&mark.key, backing)? else { return Ok(()) };
+        let changed = alarm.notices.sent(mark.number);
+        self.alarms.put(mark.partition, mark.key.clone(), alarm, changed);
+        Ok(())
+    }
+
     /// Applies one decoded record, or counts why it could not be decoded.
     pub fn step(
         &mut self,
@@ -107,7 +124,7 @@ impl Overlay {
 
     /// How many values are held.
     pub fn len(&self) -> usize {
-        let Self { alarms, assets, accounts, marks, counts } = self;
+        let Self { alarms, assets, accounts, marks, counts, announced: _ } = self;
         alarms.held.len() + assets.held.len() + accounts.held.len() + marks.held.len() + counts.held.len()
     }
 
@@ -138,7 +155,10 @@ impl Overlay {
             Body::Alert(alert) => {
                 let key = alarm_key(&site, &alert.asset, &alert.condition);
                 let before = self.alarms.take(&key, backing)?;
-                let (seen, after) = step_alarm(before, origin, *alert, &number);
+                let (seen, mut after) = step_alarm(before, origin, *alert, &number);
+                if let (Seen::New, Some(least)) = (seen, self.announced) {
+                    note(&mut after, partition, least);
+                }
                 self.alarms.put(partition, key, after, seen != Seen::Duplicate);
                 seen
             }

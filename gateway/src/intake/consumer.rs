@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fettle_wire::record::Hex;
-use fettle_wire::{Lane, Name};
+use fettle_wire::{Lane, Name, Priority};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -41,6 +41,7 @@ use crate::fleet::{Store, StoreError};
 use crate::kafka::{self, LinkError, Quiet};
 use crate::pace::{Backoff, Stop};
 use crate::status::{Phase, Status};
+use crate::webhook::sender::Marks;
 
 /// A transaction that is not ended within this time is aborted by the broker: how long a dead instance holds others up.
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
@@ -95,6 +96,10 @@ pub struct Intake {
     pub signatures: Signatures,
     /// This instance.
     pub instance: Name,
+    /// The least priority that is announced to the webhook, where there is one.
+    pub announce: Option<Priority>,
+    /// Notices that were sent.
+    pub sent: Arc<Marks>,
     /// The copy.
     pub store: Arc<Store>,
     /// Counters.
@@ -226,7 +231,7 @@ impl<'a> Session<'a> {
             marks: BTreeMap::new(),
             waiting: BTreeSet::new(),
             ready: BTreeSet::new(),
-            overlay: Overlay::default(),
+            overlay: Overlay::announcing(intake.announce),
             batch: Batch::default(),
             intake,
             topics,
@@ -252,15 +257,45 @@ impl<'a> Session<'a> {
                 self.take_over()?;
                 continue;
             }
-            if self.batch.records > 0 {
+            if self.take_marks()? || self.batch.records > 0 {
                 self.commit()?;
                 retry.reset();
             }
             if self.overlay.len() > OVERLAY && self.is_copied(&self.partitions())? {
-                self.overlay = Overlay::default();
+                self.overlay = Overlay::announcing(self.intake.announce);
             }
         }
         Ok(())
+    }
+
+    /// Takes notices that were sent out of their alarms, with the next commit; whether there are any. A commit is fenced
+    /// by the group's generation only where it commits offsets, so those of the alarm's partition go with it, unchanged;
+    /// where none are known the mark is dropped, and the sender offers it again.
+    fn take_marks(&mut self) -> Result<bool, IntakeError> {
+        let mut marks = self.intake.sent.take();
+        let alerts = self.topics.iter().find(|(_, lane)| *lane == Lane::Alerts).map(|(topic, _)| topic.clone());
+        let Some(alerts) = alerts else { return Ok(false) };
+        marks.retain(|mark| self.ready.contains(&(alerts.clone(), mark.partition)));
+        let mut unknown = TopicPartitionList::new();
+        for partition in marks.iter().map(|mark| mark.partition).collect::<BTreeSet<i32>>() {
+            if !self.batch.next.contains_key(&(alerts.clone(), partition)) {
+                unknown.add_partition(&alerts, partition);
+            }
+        }
+        if unknown.count() > 0 {
+            for element in self.consumer.committed_offsets(unknown, CALL)?.elements() {
+                if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
+                    self.batch.next.insert((alerts.clone(), element.partition()), offset);
+                }
+            }
+        }
+        let mut is_any = false;
+        for mark in marks.iter().filter(|mark| self.batch.next.contains_key(&(alerts.clone(), mark.partition))) {
+            let store = &self.intake.store;
+            self.overlay.sent(mark, &|key| store.get(key))?;
+            is_any = true;
+        }
+        Ok(is_any)
     }
 
     /// Partition numbers that are ready.
@@ -300,7 +335,7 @@ impl<'a> Session<'a> {
                 Event::Revoked => {
                     waiting.clear();
                     ready.clear();
-                    *overlay = Overlay::default();
+                    *overlay = Overlay::announcing(intake.announce);
                     *batch = Batch::default();
                     intake.status.set_intake(Phase::Idle, BTreeSet::new());
                 }

@@ -219,3 +219,32 @@ fn what_cannot_be_used_is_counted_with_its_place() {
     assert_eq!(counts.last_rejected, Some(Rejected { offset: 17, reason: "malformed_json".into() }));
     assert_eq!(owner.store.len(), 1);
 }
+
+#[test]
+fn a_raise_read_twice_is_announced_once_and_leaves_when_it_was_sent() {
+    let mut owner = Owner { overlay: Overlay::announcing(Some(Priority::Low)), ..Owner::default() };
+    let raised = alert("pump-1", "anomaly", 1, Change::Raised);
+    let sent = Sent::new(&envelope(&identity(1), 1, &Body::Alert(Box::new(raised))), "pump-1");
+    let key = alarm_key("plant-a", "pump-1", "anomaly");
+    let waiting = |owner: &Owner| {
+        let record: AlarmRecord = serde_json::from_slice(&owner.store[&key]).unwrap();
+        record.notices.waiting
+    };
+    for offset in 0..2 {
+        owner.apply(offset, &sent);
+        owner.commit();
+    }
+    let found = waiting(&owner);
+    assert_eq!(found.iter().map(|n| (n.number, n.partition)).collect::<Vec<_>>(), [(0, sent.partition)]);
+    let mark = Mark { partition: sent.partition, key: key.clone(), number: 0 };
+    for _ in 0..2 {
+        owner.overlay = Overlay::announcing(Some(Priority::Low));
+        let Owner { store, overlay } = &mut owner;
+        overlay.sent(&mark, &|key| Ok(store.get(key).cloned())).unwrap();
+        owner.commit();
+        assert_eq!(waiting(&owner), []);
+    }
+    owner.apply(2, &sent);
+    owner.commit();
+    assert_eq!(waiting(&owner), [], "read once more after a crash, and not announced again");
+}
