@@ -14,12 +14,13 @@ pub(crate) const MACHINES: usize = 6;
 const LENGTH: Duration = Duration::from_secs(130);
 /// What is kept at the end to tell it.
 const TAIL: Duration = Duration::from_secs(10);
-/// Plant time of the story: 6 h to learn, an hour of peace, and a bearing that fails 26 h after its commissioning.
-const SPAN: Micros = 28 * HOUR;
-const ONSET: Micros = 7 * HOUR;
-const FAILURE: Micros = 26 * HOUR;
-/// Slides of two minutes.
-const BASELINE_SLIDES: u32 = 180;
+/// Plant time of the story: a day to learn, because load and temperature have a day's rhythm and half of it looks like a
+/// fault in the other half; two hours of peace; and a bearing that fails 22 h later.
+const SPAN: Micros = 52 * HOUR;
+const ONSET: Micros = 26 * HOUR;
+const FAILURE: Micros = 48 * HOUR;
+/// A day of slides of two minutes.
+const BASELINE_SLIDES: u32 = 720;
 
 /// The timetable.
 #[derive(Debug, Clone)]
@@ -44,8 +45,8 @@ impl Scene {
             seed,
             start: Clock::wall() - SPAN,
             speed: SPAN as f64 / 1e6 / seconds,
-            cut_at: told_in.mul_f64(0.45),
-            mend_at: told_in.mul_f64(0.45) + Duration::from_secs(4),
+            cut_at: told_in.mul_f64(0.55),
+            mend_at: told_in.mul_f64(0.55) + Duration::from_secs(4),
         }
     }
 
