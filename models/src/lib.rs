@@ -11,6 +11,7 @@
 pub mod alarm;
 pub mod assess;
 pub(crate) mod baseline;
+pub mod derived;
 pub mod detect;
 pub mod engine;
 pub mod indicate;
@@ -19,6 +20,7 @@ pub mod registry;
 pub mod settings;
 pub mod window;
 
-pub use engine::{Engine, Output, Reading, Source, StateError};
+pub use engine::{Capture, Engine, Output, Reading, Source, StateError, WaveformBlock};
+pub use indicate::waveform::BearingGeometry;
 pub use registry::{AssetSpec, ChannelSpec, Component, Registry, RegistryProblem, Role};
 pub use settings::{SettingProblem, Settings, UnknownPolicy};

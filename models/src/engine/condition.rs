@@ -199,6 +199,9 @@ impl Asset {
             command: None,
         };
         kept.remember(&alert);
+        if let (Change::Raised, Some(waveforms)) = (alert.change, &mut self.waveforms) {
+            waveforms.note_raise(&alert);
+        }
         out.push(Output::Alert(alert));
     }
 

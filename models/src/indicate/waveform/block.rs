@@ -34,8 +34,10 @@ pub struct Block<'a> {
 /// Why a block gives no indicator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Scale or offset is not finite, or the scale is 0.
+    /// Scale or offset is not finite.
     NotFinite,
+    /// A scale or offset that no sensor has: beyond [`SCALES`].
+    Scale,
     /// A rate outside [`RATES`].
     Rate,
     /// Fewer samples than [`MIN_SAMPLES`].
@@ -55,6 +57,7 @@ impl Fault {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::NotFinite => "not_finite",
+            Self::Scale => "waveform_scale",
             Self::Rate => "waveform_rate",
             Self::Short => "waveform_too_short",
             Self::Long => "waveform_too_long",
@@ -65,6 +68,8 @@ impl Fault {
     }
 }
 
+/// The least and the greatest magnitude of a scale: its fourth power must stay a number.
+pub const SCALES: (f64, f64) = (1e-15, 1e15);
 /// So many samples at a rail are clipping; fewer may be single shocks.
 const CLIPPED: usize = 4;
 /// A value held for one part in so many of the block is a stuck sensor.
@@ -88,8 +93,11 @@ impl Block<'_> {
 
     /// Whether the block can be trusted. `range` is the channel's, in its unit.
     pub fn judge(&self, range: Option<(f64, f64)>) -> Result<(), Fault> {
-        if !(self.scale.is_finite() && self.scale != 0.0 && self.offset.is_finite()) {
+        if !(self.scale.is_finite() && self.offset.is_finite()) {
             return Err(Fault::NotFinite);
+        }
+        if !(self.scale.abs() >= SCALES.0 && self.scale.abs() <= SCALES.1 && self.offset.abs() <= SCALES.1) {
+            return Err(Fault::Scale);
         }
         if !(self.rate >= RATES.0 && self.rate <= RATES.1) {
             return Err(Fault::Rate);
@@ -286,7 +294,8 @@ mod tests {
             changed.judge(None)
         };
         assert_eq!(with(|b| b.scale = f64::NAN), Err(Fault::NotFinite));
-        assert_eq!(with(|b| b.scale = 0.0), Err(Fault::NotFinite));
+        assert_eq!(with(|b| b.scale = 0.0), Err(Fault::Scale));
+        assert_eq!(with(|b| b.offset = -1e300), Err(Fault::Scale));
         assert_eq!(with(|b| b.offset = f64::INFINITY), Err(Fault::NotFinite));
         assert_eq!(with(|b| b.rate = 1.0), Err(Fault::Rate));
         assert_eq!(with(|b| b.rate = f64::NAN), Err(Fault::Rate));
