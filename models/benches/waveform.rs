@@ -86,7 +86,7 @@ fn waveform(c: &mut Criterion) {
     c.bench_function("waveform/realfft of 4096", |b| b.iter(&mut transform));
     for (name, run, bearing) in &cases {
         c.bench_function(&format!("waveform/{name}"), |b| {
-            b.iter(|| black_box(analyser.analyse(run, bearing.as_ref())))
+            b.iter(|| black_box(analyser.analyse(run, bearing.as_ref())));
         });
     }
 }
