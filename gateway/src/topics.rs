@@ -120,6 +120,7 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
         kept(topics.alerts(), 30),
         kept(topics.health(), 7),
         kept(topics.ledger(), 7),
+        kept(topics.evidence(), 7),
         kept(topics.commands(), 30),
         Wanted { name: topics.fleet(), partitions, replication, settings: compacted },
     ]
