@@ -1,4 +1,5 @@
-//! Requests to agents: what may be asked, under which id, and how it is sent.
+//! Commands to agents: how they are made and sent, and who may ask. What an alarm's commands are is decided in
+//! [`crate::requests`].
 //!
 //! The id is a hash of what is asked for, so asking twice is asking once: the agent applies each id once. Nothing here
 //! changes an alarm; the request is pending until the agent's alert names the command.
@@ -6,11 +7,11 @@
 
 use std::time::Duration;
 
-use fettle_wire::{AlarmState, Command, Micros, Name, RecordId, Request, SCHEMA_VERSION, time, topic};
+use fettle_wire::{AlarmState, Command, Label, Micros, Name, RecordId, Request, SCHEMA_VERSION, time, topic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::config::Kafka;
-use crate::fleet::asset::{AccountRecord, AlarmRecord};
+use crate::fleet::asset::AccountRecord;
 use crate::kafka::{self, LinkError, Quiet};
 
 /// How long a request stays valid: an agent may be offline for days.
@@ -32,36 +33,6 @@ pub enum CommandError {
     /// It does not encode; no command that passed the checks does that.
     #[error("the command does not encode: {0}")]
     Encoding(String),
-}
-
-/// What an acknowledgement asked for leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// There is no such alarm.
-    Unknown,
-    /// The alarm's occurrence is another one.
-    OtherOccurrence(u64),
-    /// It needs no acknowledgement (any more); by whom it was given.
-    Done(Option<String>),
-    /// The same was asked for and is on its way.
-    Pending(Command),
-    /// To be sent.
-    Send(Command),
-}
-
-/// The id of an acknowledgement.
-pub fn acknowledge_id(alarm: &AlarmRecord) -> String {
-    let occurrence = alarm.alert.occurrence.to_be_bytes();
-    let origin = &alarm.origin;
-    let parts: [&[u8]; 6] = [
-        b"acknowledge",
-        origin.site.as_bytes(),
-        origin.incarnation.as_bytes(),
-        alarm.alert.asset.as_bytes(),
-        alarm.alert.condition.as_bytes(),
-        &occurrence,
-    ];
-    RecordId::of(&parts).to_string()
 }
 
 /// The id of an adoption asked for at `now`. An asset may be retired and found again, so the id holds for one day.
@@ -95,38 +66,14 @@ pub const fn is_unacknowledged(state: AlarmState) -> bool {
     matches!(state, AlarmState::Unacknowledged | AlarmState::ReturnedUnacknowledged)
 }
 
-/// Decides on an acknowledgement. `pending` is the command of the same id, if one was sent.
-pub fn acknowledge(
-    alarm: Option<&AlarmRecord>,
-    pending: Option<Command>,
-    person: &str,
-    occurrence: u64,
-    now: Micros,
-) -> Decision {
-    let Some(alarm) = alarm else { return Decision::Unknown };
-    let alert = &alarm.alert;
-    if alert.occurrence != occurrence {
-        return Decision::OtherOccurrence(alert.occurrence);
-    }
-    if !is_unacknowledged(alert.state) {
-        return Decision::Done(alert.by.clone());
-    }
-    if let Some(command) = pending.filter(|command| command.expires > now) {
-        return Decision::Pending(command);
-    }
-    let (asset, condition) = (alert.asset.clone(), alert.condition.clone());
-    let request = Request::Acknowledge { asset, condition, occurrence };
-    let origin = &alarm.origin;
-    Decision::Send(command(acknowledge_id(alarm), &origin.site, &origin.agent, person, now, request))
-}
-
 /// The adoption of a quarantined asset at the agent that reported it.
 pub fn adopt(account: &AccountRecord, person: &str, now: Micros) -> Command {
     let request = Request::Adopt { asset: account.entry.asset.clone() };
     command(adopt_id(account, now), &account.origin.site, &account.origin.agent, person, now, request)
 }
 
-fn command(id: String, site: &Name, agent: &Name, person: &str, now: Micros, request: Request) -> Command {
+/// A command to one agent, valid for [`VALID`].
+pub fn command(id: String, site: &Name, agent: &Name, person: &str, now: Micros, request: Request) -> Command {
     Command {
         version: SCHEMA_VERSION,
         id,
@@ -150,6 +97,12 @@ pub struct Subject<'a> {
     pub condition: Option<&'a str>,
     /// Which occurrence of it.
     pub occurrence: Option<u64>,
+    /// Of a shelf: until when.
+    pub until: Option<Micros>,
+    /// Of a comment: what it says.
+    pub text: Option<&'a str>,
+    /// Of a label: which.
+    pub label: Option<Label>,
 }
 
 /// What a request is about: the one place that knows every kind of request, for the copy and for the audit log.
@@ -162,7 +115,15 @@ pub fn subject(request: &Request) -> Subject<'_> {
         Request::Label { condition, occurrence, .. } => ("label", Some(condition), Some(*occurrence)),
         Request::Adopt { .. } => ("adopt", None, None),
     };
-    Subject { what, asset: request.asset(), condition: condition.map(String::as_str), occurrence }
+    let (mut until, mut text, mut said) = (None, None, None);
+    match request {
+        Request::Shelve { until: asked, .. } => until = Some(*asked),
+        Request::Comment { text: asked, .. } => text = Some(asked.as_str()),
+        Request::Label { label, .. } => said = Some(*label),
+        Request::Acknowledge { .. } | Request::Unshelve { .. } | Request::Adopt { .. } => {}
+    }
+    let condition = condition.map(String::as_str);
+    Subject { what, asset: request.asset(), condition, occurrence, until, text, label: said }
 }
 
 /// Sends commands.
@@ -190,51 +151,7 @@ impl Commands {
 
 #[cfg(test)]
 mod tests {
-    use fettle_wire::Change;
-
     use super::*;
-    use crate::fleet::asset::Origin;
-    use crate::intake::record::tests::{alert, name};
-
-    fn alarm(occurrence: u64, change: Change) -> AlarmRecord {
-        AlarmRecord {
-            origin: Origin { site: name("plant-a"), agent: name("gw-1"), incarnation: "0000000000000001".into() },
-            alert: alert("pump", "anomaly", occurrence, change),
-            seen: 0,
-            recent: Vec::new(),
-            conflicts: 0,
-        }
-    }
-
-    #[test]
-    fn the_same_acknowledgement_has_the_same_id_and_another_occurrence_another() {
-        let (one, two) = (alarm(1, Change::Raised), alarm(2, Change::Raised));
-        assert_eq!(acknowledge_id(&one), acknowledge_id(&alarm(1, Change::Returned)));
-        assert_ne!(acknowledge_id(&one), acknowledge_id(&two));
-        let mut reborn = alarm(1, Change::Raised);
-        reborn.origin.incarnation = "0000000000000002".into();
-        assert_ne!(acknowledge_id(&one), acknowledge_id(&reborn));
-    }
-
-    #[test]
-    fn an_acknowledgement_is_sent_once_and_then_pending_until_it_expires() {
-        let raised = alarm(3, Change::Raised);
-        let Decision::Send(command) = acknowledge(Some(&raised), None, "ada", 3, 100) else { panic!("not sent") };
-        assert_eq!((command.expires, command.check()), (100 + VALID, Ok(())));
-        let again = acknowledge(Some(&raised), Some(command.clone()), "bob", 3, 200);
-        assert_eq!(again, Decision::Pending(command.clone()));
-        assert!(matches!(acknowledge(Some(&raised), Some(command), "bob", 3, 200 + VALID), Decision::Send(_)));
-    }
-
-    #[test]
-    fn what_cannot_be_acknowledged_says_why() {
-        let mut done = alarm(3, Change::Acknowledged);
-        done.alert.by = Some("ada".into());
-        assert_eq!(acknowledge(None, None, "ada", 3, 0), Decision::Unknown);
-        assert_eq!(acknowledge(Some(&done), None, "bob", 2, 0), Decision::OtherOccurrence(3));
-        assert_eq!(acknowledge(Some(&done), None, "bob", 3, 0), Decision::Done(Some("ada".into())));
-        assert!(matches!(acknowledge(Some(&alarm(3, Change::Returned)), None, "bob", 3, 0), Decision::Send(_)));
-    }
 
     #[test]
     fn a_persons_name_is_bounded() {

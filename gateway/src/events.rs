@@ -95,7 +95,8 @@ pub const CATALOGUE: &[Entry] = &[
     entry("fettle_gateway_store_bytes", "gauge", "", "Size of the local store on disk"),
     entry("fettle_gateway_fleet_assets", "gauge", "", "Assets known"),
     entry("fettle_gateway_fleet_quarantined", "gauge", "", "Assets that wait for adoption"),
-    entry("fettle_gateway_fleet_alarms_open", "gauge", "priority, acknowledged", "Open alarms"),
+    entry("fettle_gateway_fleet_alarms_open", "gauge", "priority, acknowledged", "Open alarms that are not shelved"),
+    entry("fettle_gateway_fleet_alarms_shelved", "gauge", "", "Alarms, open or not, that a person has shelved"),
     entry(
         "fettle_gateway_fleet_conflicts",
         "gauge",
@@ -126,7 +127,7 @@ pub const CATALOGUE: &[Entry] = &[
         "fettle_gateway_commands_total",
         "counter",
         "kind, outcome",
-        "Commands asked for through this process (sent, already, failed)",
+        "Commands asked for through this process (sent, already, refused, failed)",
     ),
     entry(
         "fettle_gateway_history_records_total",
@@ -183,6 +184,7 @@ pub struct Metrics {
     assets: Gauge,
     quarantined: Gauge,
     alarms_open: Gauges<2>,
+    alarms_shelved: Gauge,
     conflicts: Gauge,
     fleet_rejected: Gauge,
     readings: Gauges<1>,
@@ -248,6 +250,7 @@ impl Default for Metrics {
             assets: register(r, "fettle_gateway_fleet_assets", Gauge::default()),
             quarantined: register(r, "fettle_gateway_fleet_quarantined", Gauge::default()),
             alarms_open: register(r, "fettle_gateway_fleet_alarms_open", Family::default()),
+            alarms_shelved: register(r, "fettle_gateway_fleet_alarms_shelved", Gauge::default()),
             conflicts: register(r, "fettle_gateway_fleet_conflicts", Gauge::default()),
             fleet_rejected: register(r, "fettle_gateway_fleet_rejected", Gauge::default()),
             readings: register(r, "fettle_gateway_fleet_readings", Family::default()),
@@ -288,8 +291,8 @@ impl Metrics {
             drop(self.copied.get_or_create(&[("feed", feed.into())]));
             drop(self.copy_skipped.get_or_create(&[("feed", feed.into())]));
         }
-        for kind in ["acknowledge", "adopt"] {
-            for outcome in ["sent", "already", "failed"] {
+        for kind in ["acknowledge", "shelve", "unshelve", "comment", "label", "adopt"] {
+            for outcome in ["sent", "already", "refused", "failed"] {
                 drop(self.commands.get_or_create(&[("kind", kind.into()), ("outcome", outcome.into())]));
             }
         }
@@ -465,11 +468,12 @@ impl Metrics {
 
     fn set_alarms(&self, overview: &Overview) {
         use fettle_wire::Priority::{Critical, High, Low, Medium};
+        self.alarms_shelved.set(number(overview.alarms.iter().filter(|a| a.shelved_until.is_some()).count()));
         for (priority, name) in [(Low, "low"), (Medium, "medium"), (High, "high"), (Critical, "critical")] {
             for acknowledged in [false, true] {
                 let open = overview.alarms.iter().filter(|a| {
                     let waits = crate::commands::is_unacknowledged(a.state);
-                    a.open && a.priority == priority && waits != acknowledged
+                    a.open && a.shelved_until.is_none() && a.priority == priority && waits != acknowledged
                 });
                 let labels = [("priority", name.into()), ("acknowledged", acknowledged.to_string())];
                 self.alarms_open.get_or_create(&labels).set(number(open.count()));

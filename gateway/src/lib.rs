@@ -29,6 +29,7 @@ pub mod lag;
 pub mod live;
 pub mod lmdb;
 pub mod pace;
+pub mod requests;
 pub mod run;
 pub mod status;
 pub mod topics;

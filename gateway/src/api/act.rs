@@ -1,5 +1,6 @@
-//! What can be asked for: acknowledge an alarm, adopt an asset. Both are requests to an agent, answered with 202 and
-//! pending until the agent confirms; asking again is asking once.
+//! What every request to an agent has in common: the body is read, the command sent, the answer is 202 and pending until
+//! the agent confirms; asking again is asking once. And the adoption of an asset; requests about alarms are in
+//! [`super::shelve`].
 
 use axum::Json;
 use axum::body::Bytes;
@@ -16,18 +17,8 @@ use utoipa::ToSchema;
 use super::{Api, Shared, problem::Problem};
 use crate::alarms::Pending;
 use crate::clock;
-use crate::commands::{self, CommandError, Decision};
-use crate::fleet::asset::{AccountRecord, AlarmRecord, LEDGER, alarm_key, command_key};
-
-/// Who acknowledges which occurrence.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Acknowledge {
-    /// The person's name, 1 to 128 bytes.
-    person: String,
-    /// The occurrence that was looked at.
-    occurrence: u64,
-}
+use crate::commands::{self, CommandError};
+use crate::fleet::asset::{AccountRecord, LEDGER, command_key};
 
 /// Who adopts.
 #[derive(Deserialize, ToSchema)]
@@ -41,7 +32,7 @@ pub(super) struct Adopt {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
-    /// `pending` or `acknowledged` or `in_service`.
+    /// `pending`, or how it is already: `acknowledged`, `shelved`, `unshelved`, `commented`, `labelled`, `in_service`.
     status: &'static str,
     /// Who had done it before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,16 +44,20 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn pending(commands: &[Command]) -> Response {
+    pub(super) fn done(status: &'static str, by: Option<String>) -> Response {
+        Json(Self { status, by, pending: Vec::new() }).into_response()
+    }
+
+    pub(super) fn pending(commands: &[Command]) -> Response {
         let now = clock::wall();
         let pending = commands.iter().map(|command| Pending::of(command, now)).collect();
         (StatusCode::ACCEPTED, Json(Self { status: "pending", by: None, pending })).into_response()
     }
 }
 
-type Body = std::result::Result<Bytes, BytesRejection>;
+pub(super) type Body = std::result::Result<Bytes, BytesRejection>;
 
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, shape: &str) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, shape: &str) -> Result<T, Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().map(str::trim) != Some("application/json") {
         return Err(Problem::new(415, "unsupported media type", "send Content-Type: application/json"));
@@ -71,12 +66,12 @@ fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, shape: &str) -> Re
     serde_json::from_slice(&body).map_err(|e| Problem::bad_request(&format!("the body is not {shape}: {e}")))
 }
 
-fn person(person: &str) -> Result<&str, Problem> {
+pub(super) fn person(person: &str) -> Result<&str, Problem> {
     commands::check_person(person).map_err(Problem::bad_request)
 }
 
 /// Sends what Kafka has to confirm first.
-async fn send(api: &Api, kind: &'static str, command: &Command) -> Result<(), Problem> {
+pub(super) async fn send(api: &Api, kind: &'static str, command: &Command) -> Result<(), Problem> {
     if !api.status.show().commands_copied {
         api.metrics.command(kind, "failed");
         let detail = "nothing was sent: Kafka's commands topic has not been read yet (Kafka is away, or `fettle-gateway \
@@ -96,66 +91,6 @@ async fn send(api: &Api, kind: &'static str, command: &Command) -> Result<(), Pr
                 CommandError::Encoding(_) => Err(Problem::internal(&error.to_string())),
                 CommandError::Link(_) | CommandError::NotConfirmed(_) => Err(Problem::unavailable(&error.to_string())),
             }
-        }
-    }
-}
-
-/// Asks the agent to take an alarm as seen by a person. Asking again is asking once.
-#[utoipa::path(post, path = "/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", tag = "alarms",
-    params(("site" = String, Path), ("asset" = String, Path), ("condition" = String, Path)),
-    request_body = Acknowledge,
-    responses((status = 202, body = Answer, description = "on its way"),
-        (status = 200, body = Answer, description = "acknowledged already"),
-        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn acknowledge(
-    State(api): Shared,
-    Path((site, asset, condition)): Path<(String, String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let asked: Acknowledge = read(&headers, body, "{\"person\": \"..\", \"occurrence\": N}")?;
-    let name = person(&asked.person)?.to_owned();
-    let now = clock::wall();
-    let key = alarm_key(&site, &asset, &condition);
-    let (at_site, of_asset) = (site.clone(), asset.clone());
-    let decision = api
-        .read(move |api| {
-            if key.len() > 511 {
-                return Ok(Decision::Unknown);
-            }
-            let alarm: Option<AlarmRecord> = api.store.read(&key)?;
-            let sent = match &alarm {
-                None => None,
-                Some(alarm) => api.store.read(&command_key(&at_site, &of_asset, &commands::acknowledge_id(alarm)))?,
-            };
-            Ok(commands::acknowledge(alarm.as_ref(), sent, &name, asked.occurrence, now))
-        })
-        .await?;
-    match decision {
-        Decision::Unknown => {
-            Err(Problem::not_found(&format!("no agent has raised {condition} on {asset} at site {site}")))
-        }
-        Decision::OtherOccurrence(present) => {
-            let asked = asked.occurrence;
-            let detail = format!("the alarm is at occurrence {present}, not {asked}; look at it and ask for that one");
-            Err(Problem::conflict(&detail))
-        }
-        Decision::Done(by) => {
-            api.metrics.command("acknowledge", "already");
-            Ok(Json(Answer { status: "acknowledged", by, pending: Vec::new() }).into_response())
-        }
-        Decision::Pending(command) => {
-            api.metrics.command("acknowledge", "already");
-            Ok(Answer::pending(&[command]))
-        }
-        Decision::Send(command) => {
-            send(&api, "acknowledge", &command).await?;
-            Ok(Answer::pending(&[command]))
         }
     }
 }
@@ -213,7 +148,7 @@ pub(super) async fn adopt(
     }
     if pending.is_empty() {
         api.metrics.command("adopt", "already");
-        return Ok(Json(Answer { status: "in_service", by: None, pending: Vec::new() }).into_response());
+        return Ok(Answer::done("in_service", None));
     }
     Ok(Answer::pending(&pending))
 }

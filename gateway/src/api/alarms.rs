@@ -39,7 +39,7 @@ fn state_of(alarm: &AlarmView) -> &'static str {
 #[utoipa::path(get, path = "/api/v1/alarms", tag = "alarms", params(AskAlarms),
     responses((status = 200, description = "as asked for", body = Alarms), (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn alarms(State(api): Shared, asked: Asked<AskAlarms>) -> Result<Json<Alarms>, Problem> {
-    let ask = ask::ask(asked, "site, open=true|false, priority, state, text, cursor and limit")?;
+    let ask = ask::ask(asked, "site, open=true|false, shelved=true|false, priority, state, text, cursor and limit")?;
     let priority = ask::priority(ask.priority.as_deref())?;
     let states = ["normal", "unacknowledged", "acknowledged", "returned_unacknowledged"];
     if let Some(state) = ask.state.as_deref().filter(|state| !states.contains(state)) {
@@ -49,6 +49,7 @@ pub(super) async fn alarms(State(api): Shared, asked: Asked<AskAlarms>) -> Resul
     let overview = api.overview().await?;
     let is_wanted = |a: &&AlarmView| {
         ask.open.is_none_or(|open| a.open == open)
+            && ask.shelved.is_none_or(|shelved| a.shelved_until.is_some() == shelved)
             && ask.site.as_deref().is_none_or(|site| site == a.site.as_str())
             && priority.is_none_or(|least| a.priority >= least)
             && ask.state.as_deref().is_none_or(|state| state == state_of(a))

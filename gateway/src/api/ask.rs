@@ -66,6 +66,8 @@ pub(super) struct AskAlarms {
     pub(super) site: Option<String>,
     /// Only open ones, or only ended ones.
     pub(super) open: Option<bool>,
+    /// Only shelved ones, or only those that are not.
+    pub(super) shelved: Option<bool>,
     /// Only of at least this priority: low, medium, high, critical.
     pub(super) priority: Option<String>,
     /// Only in this state: normal, unacknowledged, acknowledged, returned_unacknowledged.
@@ -121,7 +123,7 @@ pub(super) struct AskLedger {
 pub(super) struct AskAudit {
     /// Only of this site.
     pub(super) site: Option<String>,
-    /// Only where person, asset or condition contain this text, whatever its case.
+    /// Only where person, asset, condition or comment contain this text, whatever its case.
     pub(super) text: Option<String>,
     /// Begin behind this one: what the last answer gave as `next`.
     pub(super) cursor: Option<String>,

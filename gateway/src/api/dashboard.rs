@@ -25,6 +25,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("chart.js", JS, include_str!("../dashboard/chart.js")),
     ("fleet.js", JS, include_str!("../dashboard/fleet.js")),
     ("asset.js", JS, include_str!("../dashboard/asset.js")),
+    ("acts.js", JS, include_str!("../dashboard/acts.js")),
     ("alarms.js", JS, include_str!("../dashboard/alarms.js")),
     ("data.js", JS, include_str!("../dashboard/data.js")),
     ("icon.svg", "image/svg+xml", include_str!("../dashboard/icon.svg")),

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response, Result};
-use fettle_wire::{Command, Micros, Name, Request, Tally};
+use fettle_wire::{Command, Label, Micros, Name, Request, Tally};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -122,8 +122,12 @@ struct SiteView {
     quarantined: usize,
     /// Assets that were not heard of for `stale_after`.
     stale: usize,
+    /// Open alarms that are not shelved.
     open_alarms: usize,
+    /// Of those, not acknowledged.
     unacknowledged: usize,
+    /// Alarms that a person has shelved.
+    shelved_alarms: usize,
     accounts: usize,
     /// Accounts that do not balance.
     unbalanced: usize,
@@ -178,6 +182,7 @@ fn site_views(overview: &Overview, now: Micros) -> Vec<SiteView> {
             stale: 0,
             open_alarms: 0,
             unacknowledged: 0,
+            shelved_alarms: 0,
             accounts: 0,
             unbalanced: 0,
             readings: Tally::default(),
@@ -199,10 +204,11 @@ fn site_views(overview: &Overview, now: Micros) -> Vec<SiteView> {
         agent.seen = agent.seen.max(asset.seen);
         agent.assets += 1;
     }
-    for alarm in overview.alarms.iter().filter(|a| a.open) {
+    for alarm in overview.alarms.iter().filter(|a| a.open || a.shelved_until.is_some()) {
         let (site, _) = sites.entry(alarm.site.clone()).or_insert_with(|| new(&alarm.site));
-        site.open_alarms += 1;
-        site.unacknowledged += usize::from(commands::is_unacknowledged(alarm.state));
+        site.shelved_alarms += usize::from(alarm.shelved_until.is_some());
+        site.open_alarms += usize::from(alarm.shelved_until.is_none());
+        site.unacknowledged += usize::from(alarm.calls());
     }
     for account in &overview.accounts {
         let (site, _) = sites.entry(account.site.clone()).or_insert_with(|| new(&account.site));
@@ -258,7 +264,7 @@ struct AuditEntry {
     /// When, microseconds UTC.
     #[schema(value_type = i64)]
     issued: Micros,
-    /// For what: `acknowledge`, `adopt`.
+    /// For what: `acknowledge`, `shelve`, `unshelve`, `comment`, `label`, `adopt`.
     what: &'static str,
     #[schema(value_type = String)]
     site: Name,
@@ -270,6 +276,17 @@ struct AuditEntry {
     condition: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     occurrence: Option<u64>,
+    /// Of a shelf: until when, event time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    until: Option<Micros>,
+    /// Of a comment: what it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Of a label: which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Label>)]
+    label: Option<Label>,
     /// The command's id.
     command: String,
     /// Until when the agent accepts it.
@@ -296,7 +313,7 @@ pub(super) struct Audit {
 /// An adoption is confirmed by the account that no longer says "quarantined"; everything else by the alert that names
 /// the command.
 fn audit_entry(command: Command, confirmed: Option<Confirmed>, overview: &Overview, now: Micros) -> AuditEntry {
-    let Subject { what, asset, condition, occurrence } = commands::subject(&command.request);
+    let Subject { what, asset, condition, occurrence, until, text, label } = commands::subject(&command.request);
     let is_of = |a: &&AccountView| a.site == command.site && a.agent == command.agent && a.asset == *asset;
     let adopted = matches!(command.request, Request::Adopt { .. })
         && overview.accounts.iter().find(is_of).is_some_and(|account| !account.quarantined);
@@ -310,6 +327,9 @@ fn audit_entry(command: Command, confirmed: Option<Confirmed>, overview: &Overvi
         asset: asset.clone(),
         condition: condition.map(str::to_owned),
         occurrence,
+        until,
+        text: text.map(str::to_owned),
+        label,
         outcome,
         confirmed_at: confirmed.map(|confirmed| confirmed.at),
         person: command.issuer,
@@ -331,9 +351,9 @@ pub(super) async fn audit(State(api): Shared, asked: Asked<AskAudit>) -> Result<
         .look_back(move |history| {
             let needle = Needle::new(ask.text.as_deref());
             history.audit(after.as_deref(), limit, |command| {
-                let Subject { asset, condition, .. } = commands::subject(&command.request);
+                let Subject { asset, condition, text, .. } = commands::subject(&command.request);
                 ask.site.as_deref().is_none_or(|site| site == command.site.as_str())
-                    && needle.is_in(&[&command.issuer, asset, condition.unwrap_or_default()])
+                    && needle.is_in(&[&command.issuer, asset, condition.unwrap_or_default(), text.unwrap_or_default()])
             })
         })
         .await?;

@@ -17,6 +17,7 @@ pub mod listen;
 mod openapi;
 mod problem;
 pub(crate) mod schema;
+mod shelve;
 
 use std::sync::Arc;
 
@@ -131,7 +132,11 @@ fn routes() -> Routes {
         .post("/api/v1/assets/{site}/{asset}/adopt", act::adopt)
         .get("/api/v1/alarms", alarms::alarms)
         .get("/api/v1/alarms/history", alarms::log)
-        .post("/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", act::acknowledge)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", shelve::acknowledge)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/shelve", shelve::shelve)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/unshelve", shelve::unshelve)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/comment", shelve::comment)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/label", shelve::label)
         .get("/api/v1/ledger", fleet::ledger)
         .get("/api/v1/lag", fleet::lag)
         .get("/api/v1/sites", fleet::sites)

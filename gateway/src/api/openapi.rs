@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{act, alarms, assets, dashboard, events, fleet};
+use super::{act, alarms, assets, dashboard, events, fleet, shelve};
 
 /// The document.
 #[derive(OpenApi)]
@@ -27,7 +27,11 @@ use super::{act, alarms, assets, dashboard, events, fleet};
         act::adopt,
         alarms::alarms,
         alarms::log,
-        act::acknowledge,
+        shelve::acknowledge,
+        shelve::shelve,
+        shelve::unshelve,
+        shelve::comment,
+        shelve::label,
         fleet::ledger,
         fleet::lag,
         fleet::sites,

@@ -9,24 +9,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::commands::{Decision, acknowledge};
 use crate::fleet::asset::{AlarmRecord, Origin, alarm_key, command_key};
 use crate::fleet::changelog::Feed;
 use crate::fleet::store::Change as StoreChange;
 use crate::intake::record::tests::{alert, name};
+use crate::requests::{Ask, Decision, decide};
 
 fn alarm() -> AlarmRecord {
-    AlarmRecord {
-        origin: Origin { site: name("plant-a"), agent: name("gw-1"), incarnation: "0000000000000001".into() },
-        alert: alert("pump", "limit.temperature", 2, Change::Raised),
-        seen: 0,
-        recent: Vec::new(),
-        conflicts: 0,
-    }
+    let origin = Origin { site: name("plant-a"), agent: name("gw-1"), incarnation: "0000000000000001".into() };
+    AlarmRecord::new(origin, alert("pump", "limit.temperature", 2, Change::Raised), 0, Vec::new())
 }
 
 fn pending_command() -> Command {
-    match acknowledge(Some(&alarm()), None, "ada", 2, crate::clock::wall()) {
+    command_of(&alarm(), &Ask::Acknowledge { occurrence: 2 })
+}
+
+fn command_of(alarm: &AlarmRecord, ask: &Ask) -> Command {
+    match decide(Some(alarm), &[], ask, "ada", crate::clock::wall()) {
         Decision::Send(command) => command,
         other => panic!("{other:?}"),
     }
@@ -94,6 +93,10 @@ fn with_alarm() -> Vec<(String, Vec<u8>)> {
 
 const ACK: &str = "/api/v1/alarms/plant-a/pump/limit.temperature/acknowledge";
 
+fn act(what: &str) -> String {
+    ACK.replace("acknowledge", what)
+}
+
 #[tokio::test]
 async fn every_page_answers_on_an_empty_store() {
     let running = Running::start(Vec::new()).await;
@@ -154,6 +157,14 @@ async fn what_cannot_be_met_is_a_problem_with_its_detail() {
         (404, running.post("/api/v1/alarms/plant-a/fan/x/acknowledge", "{\"person\": \"a\", \"occurrence\": 1}").await),
         (404, running.post("/api/v1/assets/plant-a/fan/adopt", "{\"person\": \"ada\"}").await),
         (503, running.post(ACK, "{\"person\": \"ada\", \"occurrence\": 2}").await),
+        (400, running.post(&act("shelve"), "{\"person\": \"ada\", \"until\": 5}").await),
+        (400, running.post(&act("shelve"), "{\"person\": \"ada\", \"until\": 9000000000000000000}").await),
+        (400, running.post(&act("shelve"), "{\"until\": 3000000000}").await),
+        (503, running.post(&act("shelve"), "{\"person\": \"ada\", \"until\": 3000000000}").await),
+        (400, running.post(&act("comment"), "{\"person\": \"ada\", \"occurrence\": 2, \"text\": \" \"}").await),
+        (409, running.post(&act("comment"), "{\"person\": \"ada\", \"occurrence\": 1, \"text\": \"x\"}").await),
+        (400, running.post(&act("label"), "{\"person\": \"ada\", \"occurrence\": 2, \"label\": \"bad\"}").await),
+        (404, running.post("/api/v1/alarms/plant-a/fan/x/unshelve", "{\"person\": \"ada\"}").await),
     ] {
         assert_eq!(answer.0, status, "{}", answer.1);
         assert!(answer.1.contains("application/problem+json") && answer.1.contains("\"detail\":\""), "{}", answer.1);
@@ -172,7 +183,38 @@ async fn an_acknowledgement_on_its_way_is_answered_as_pending_and_not_sent_again
     assert_eq!(status, 202, "{answer}");
     assert!(answer.contains("\"person\":\"ada\""), "{answer}");
     let (_, alarms) = running.get("/api/v1/alarms?open=true").await;
-    assert!(alarms.contains("\"pending\":{\"person\":\"ada\""), "{alarms}");
+    assert!(alarms.contains("\"pending\":{\"what\":\"acknowledge\",\"person\":\"ada\""), "{alarms}");
+}
+
+#[tokio::test]
+async fn every_request_about_an_alarm_is_pending_until_confirmed_and_not_sent_again() {
+    let (mut values, until) = (with_alarm(), 3_000_000_000);
+    for ask in [
+        Ask::Shelve { until },
+        Ask::Comment { occurrence: 2, text: "noise".into() },
+        Ask::Label { occurrence: 2, label: fettle_wire::Label::FalseAlarm },
+    ] {
+        let command = command_of(&alarm(), &ask);
+        let key = command_key("plant-a", "pump", &command.id);
+        values.push((key, command.encode().unwrap().into_bytes()));
+    }
+    let running = Running::start(values).await;
+    running.api.status.set_caught_up(Feed::Commands, true);
+    for (what, body) in [
+        ("shelve", format!("{{\"person\": \"bob\", \"until\": {until}}}")),
+        ("comment", "{\"person\": \"bob\", \"occurrence\": 2, \"text\": \" noise \"}".to_owned()),
+        ("label", "{\"person\": \"bob\", \"occurrence\": 2, \"label\": \"false_alarm\"}".to_owned()),
+    ] {
+        let (status, answer) = running.post(&act(what), &body).await;
+        assert_eq!(status, 202, "{answer}");
+        assert!(answer.contains(&format!("\"pending\":[{{\"what\":\"{what}\",\"person\":\"ada\"")), "{answer}");
+    }
+    let (status, answer) = running.post(&act("unshelve"), "{\"person\": \"bob\"}").await;
+    assert_eq!((status, answer.contains("\"status\":\"unshelved\"")), (200, true), "{answer}");
+    let (_, alarms) = running.get("/api/v1/alarms?shelved=false").await;
+    assert!(alarms.contains("\"text\":\"noise\"") && alarms.contains("\"label\":\"false_alarm\""), "{alarms}");
+    let (_, alarms) = running.get("/api/v1/alarms?shelved=true").await;
+    assert!(alarms.contains("\"total\":0"), "asked for is not done: {alarms}");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-// Alarms: those that stand, with their evidence and the way to acknowledge them, and every change there was.
+// Alarms: those that stand, with their evidence and what can be asked of them, and every change there was.
 import { el, fill, mark } from "./dom.js";
 import * as say from "./say.js";
-import { alarmOrder, enc, get, isStale, key, known, now, post, waits } from "./state.js";
+import { acknowledge, action, change, dialog } from "./acts.js";
+import { alarmOrder, enc, get, isStale, key, known, now, post, unseen, waits } from "./state.js";
 import { sync } from "./fleet.js";
-import { person, told } from "./app.js";
+import { may, person, told } from "./app.js";
 
 const link = (a) => `#/asset/${enc(a.site)}/${enc(a.asset)}`;
 const asset = (a) => known.assets.get(key(a.site, a.asset));
@@ -21,18 +22,6 @@ export function evidence(a) {
       a.flags?.length ? ` · data: ${a.flags.map(say.note).join("; ")}` : ""));
 }
 
-export async function acknowledge(a) {
-  const name = person();
-  if (!name) return;
-  try {
-    const answer = await post(`/api/v1/alarms/${enc(a.site)}/${enc(a.asset)}/${enc(a.condition)}/acknowledge`, { person: name, occurrence: a.occurrence });
-    if (answer.pending?.[0]) { a.pending ??= answer.pending[0]; known.alarms.set(key(a.site, a.asset, a.condition), a); }
-    told(answer.status === "pending" ? "Asked for. It counts once the agent has confirmed." : `Acknowledged already${answer.by ? ` by ${answer.by}` : ""}.`);
-  } catch (error) {
-    told(error.message, true);
-  }
-}
-
 export async function adopt(a) {
   const name = person();
   if (!name) return;
@@ -44,13 +33,6 @@ export async function adopt(a) {
   }
 }
 
-export function action(a, redraw) {
-  if (!waits(a)) return a.acknowledged_by ? el("span", { class: "small" }, `by ${a.acknowledged_by}`) : null;
-  if (a.pending && !a.pending.expired) return mark("wait", `asked for by ${a.pending.person}, waiting for the agent`, say.time(a.pending.issued));
-  return el("span", {}, el("button", { type: "button", class: "act", onclick: () => acknowledge(a).then(redraw), "aria-label": `Acknowledge ${say.condition(a.condition)} of ${a.asset}` }, "Acknowledge"),
-    a.pending?.expired ? el("span", { class: "dim small" }, " an earlier request expired") : null);
-}
-
 export function alarms(main) {
   const view = { tab: "open", text: "", open: new Set(), log: [], next: null };
   const tabs = el("div", { class: "chips", role: "group", "aria-label": "Which alarms" });
@@ -60,10 +42,11 @@ export function alarms(main) {
   const table = el("table", { class: "list alarms" }, el("thead", {}, head), body);
   const empty = el("p", { class: "empty" });
   const more = el("button", { type: "button", class: "more", onclick: () => fetchLog(view.next) }, "Earlier changes");
-  const hint = el("p", { class: "dim small keys" }, "Keys: ", el("kbd", {}, "j"), " ", el("kbd", {}, "k"), " next and previous · ", el("kbd", {}, "a"), " acknowledge · ", el("kbd", {}, "e"), " evidence · ", el("kbd", {}, "/"), " search");
+  const hint = el("p", { class: "dim small keys" }, "Keys: ", el("kbd", {}, "j"), " ", el("kbd", {}, "k"), " next and previous · ", el("kbd", {}, "a"), " acknowledge · ", el("kbd", {}, "s"), " shelve · ", el("kbd", {}, "c"), " comment · ", el("kbd", {}, "l"), " label · ", el("kbd", {}, "e"), " evidence · ", el("kbd", {}, "/"), " search");
   fill(main, el("h1", { class: "hidden" }, "Alarms"), tabs, el("div", { class: "bar" }, search, hint), table, empty, more);
 
-  const TABS = [["open", "Open", () => [...known.alarms.values()].filter((a) => a.open).length], ["all", "All as they stand", () => known.alarms.size], ["log", "Every change", null]];
+  const TESTS = { open: (a) => a.open && !a.shelved_until, shelved: (a) => Boolean(a.shelved_until), all: () => true };
+  const TABS = [["open", "Open", () => [...known.alarms.values()].filter(TESTS.open).length], ["shelved", "Shelved", () => [...known.alarms.values()].filter(TESTS.shelved).length], ["all", "All as they stand", () => known.alarms.size], ["log", "Every change", null]];
 
   function toggle(a) {
     const name = key(a.site, a.asset, a.condition);
@@ -87,13 +70,13 @@ export function alarms(main) {
 
   function drawStanding() {
     const needle = view.text.trim().toLowerCase();
-    const found = [...known.alarms.values()].filter((a) => (view.tab === "all" || a.open) && `${a.site}/${a.asset} ${a.condition} ${a.message}`.toLowerCase().includes(needle)).sort(alarmOrder);
-    fill(head, ["Priority", "Asset", "What", "State", "Raised", "Acknowledge"].map((h) => el("th", { scope: "col" }, h)));
+    const found = [...known.alarms.values()].filter((a) => TESTS[view.tab](a) && `${a.site}/${a.asset} ${a.condition} ${a.message}`.toLowerCase().includes(needle)).sort(alarmOrder);
+    fill(head, ["Priority", "Asset", "What", "State", "Raised", "People"].map((h) => el("th", { scope: "col" }, h)));
     sync(body, found.slice(0, 300), (a) => key(a.site, a.asset, a.condition), (a) => JSON.stringify(a) + view.open.has(key(a.site, a.asset, a.condition)) + isOld(a) + Math.floor(now() / 30e6), cells, (a) => `${isOld(a) ? "is-stale" : ""} ${waits(a) ? `p-${a.priority}` : ""}`);
     [...body.children].forEach((r) => r.setAttribute("tabindex", "-1"));
     empty.hidden = found.length > 0;
     table.hidden = !found.length;
-    fill(empty, !known.loaded ? "Reading the alarms …" : view.tab === "open" ? "No open alarms." : "No alarm was ever raised.");
+    fill(empty, !known.loaded ? "Reading the alarms …" : view.tab === "open" ? "No open alarms." : view.tab === "shelved" ? "No alarm is shelved." : "No alarm was ever raised.");
     more.hidden = true;
     hint.hidden = false;
   }
@@ -104,7 +87,7 @@ export function alarms(main) {
       el("td", { class: "c-seen" }, say.time(l.alert.at)), el("td", { class: "c-prio" }, mark(l.alert.priority, l.alert.priority)),
       el("td", { class: "c-name" }, el("a", { href: link({ site: l.site, asset: l.alert.asset }) }, l.alert.asset), el("span", { class: "dim small" }, l.site)),
       el("td", { class: "c-what" }, el("details", {}, el("summary", {}, say.condition(l.alert.condition)), evidence(l.alert))),
-      el("td", {}, l.alert.change, l.alert.by ? el("span", { class: "dim" }, ` by ${l.alert.by}`) : null))));
+      el("td", {}, change(l.alert)))));
     empty.hidden = view.log.length > 0;
     table.hidden = !view.log.length;
     fill(empty, "No change of an alarm is kept.");
@@ -133,10 +116,11 @@ export function alarms(main) {
     rows[Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + step))]?.focus();
   }
   const focused = () => known.alarms.get(document.activeElement?.closest("tr")?.dataset.key ?? "");
+  const open = (what) => { const a = focused(); if (a) dialog(a, what, draw); };
   draw();
   return {
     update: (what) => { if (view.tab !== "log" && ["all", "alarm", "link"].includes(what)) draw(); else if (view.tab === "log" && what === "alarm") fetchLog(); else if (what === "second" && view.tab !== "log" && Math.floor(Date.now() / 1000) % 10 === 0) draw(); },
     search, end: () => {},
-    keys: { j: () => move(1), k: () => move(-1), a: () => { const a = focused(); if (a && waits(a)) acknowledge(a).then(draw); }, e: () => { const a = focused(); if (a) toggle(a); } },
+    keys: { j: () => move(1), k: () => move(-1), a: () => { const a = focused(); if (a && unseen(a) && may()) acknowledge(a).then(draw); }, s: () => open("shelve"), c: () => open("comment"), l: () => open("label"), e: () => { const a = focused(); if (a) toggle(a); } },
   };
 }

@@ -28,6 +28,9 @@ export function person() {
   return null;
 }
 
+// Whether this person may ask for anything.
+export const may = () => known.role !== "viewer";
+
 let saidUntil = 0;
 export function told(text, isBad = false) {
   const said = by("said");
@@ -108,6 +111,7 @@ function soon(what, about) {
 }
 
 document.addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) {
     if (event.key === "Escape") event.target.blur?.();
     return;

@@ -3,8 +3,10 @@ import { el, fill, gauge, mark } from "./dom.js";
 import { chart } from "./chart.js";
 import * as say from "./say.js";
 import { alarmOrder, enc, get, isStale, key, known, now } from "./state.js";
-import { action, adopt, evidence } from "./alarms.js";
+import { action, change } from "./acts.js";
+import { adopt, evidence } from "./alarms.js";
 import { verdict } from "./fleet.js";
+import { may } from "./app.js";
 
 const HOUR = 3600e6;
 const RANGES = [["1 h", HOUR], ["6 h", 6 * HOUR], ["24 h", 24 * HOUR], ["7 d", 168 * HOUR], ["30 d", 720 * HOUR], ["90 d", 2160 * HOUR], ["1 y", 8760 * HOUR], ["All", null]];
@@ -34,7 +36,7 @@ export function asset(main, site, name) {
   function drawHead() {
     const a = of();
     fill(head, el("h1", {}, name, " ", el("span", { class: "dim" }, site)), a ? verdict(a) : null,
-      a?.quarantined ? (a.adoption && !a.adoption.expired ? mark("wait", `adoption asked for by ${a.adoption.person}, waiting for the agent`) : el("button", { type: "button", class: "act", onclick: () => adopt(a) }, "Adopt")) : null,
+      a?.quarantined ? (a.adoption && !a.adoption.expired ? mark("wait", `adoption asked for by ${a.adoption.person}, waiting for the agent`) : may() ? el("button", { type: "button", class: "act", onclick: () => adopt(a) }, "Adopt") : mark("wait", "waits for adoption")) : null,
       el("span", { class: "dim small grow" }, a ? `Told by agent ${a.agent}, ${say.age(a.seen, now())}` : view.error ?? "Reading …"));
     if (!a) { fill(cards); return; }
     const h = a.health;
@@ -51,10 +53,10 @@ export function asset(main, site, name) {
 
   function drawAlarms() {
     const all = [...known.alarms.values()].filter((a) => a.site === site && a.asset === name).sort(alarmOrder);
-    fill(alarmList, all.length ? all.map((a) => el("article", { class: `alarm ${a.open ? `p-${a.priority}` : "ended"}` },
-      el("div", { class: "alarm-head" }, a.open ? mark(a.priority, a.priority) : mark("ok", "ended"), el("b", {}, say.condition(a.condition)), el("span", { class: "dim" }, say.state(a.state)), el("span", { class: "grow" }), action(a, drawAlarms)),
-      evidence(a), el("p", { class: "dim small" }, `Raised ${say.time(a.raised_at)}, last change ${a.change} ${say.time(a.at)}`))) : el("p", { class: "empty" }, "No alarm was ever raised."));
-    fill(changes, view.log.length ? el("details", {}, el("summary", {}, `${say.count(view.log.length)} changes kept`), el("table", { class: "plain" }, el("tbody", {}, view.log.map((l) => el("tr", {}, el("td", {}, say.time(l.alert.at)), el("td", {}, say.condition(l.alert.condition)), el("td", {}, `${l.alert.change}${l.alert.by ? ` by ${l.alert.by}` : ""}`), el("td", { class: "n" }, say.number(l.alert.score))))))) : null);
+    fill(alarmList, all.length ? all.map((a) => el("article", { class: `alarm ${a.open && !a.shelved_until ? `p-${a.priority}` : "ended"}` },
+      el("div", { class: "alarm-head" }, a.open ? mark(a.priority, a.priority) : mark("ok", "ended"), el("b", {}, say.condition(a.condition)), el("span", { class: "dim" }, say.state(a.state)), a.shelved_until ? mark("shelved", "shelved") : null),
+      action(a, drawAlarms), evidence(a), el("p", { class: "dim small" }, `Raised ${say.time(a.raised_at)}, last change ${a.change} ${say.time(a.at)}`))) : el("p", { class: "empty" }, "No alarm was ever raised."));
+    fill(changes, view.log.length ? el("details", {}, el("summary", {}, `${say.count(view.log.length)} changes kept`), el("table", { class: "plain" }, el("tbody", {}, view.log.map((l) => el("tr", {}, el("td", {}, say.time(l.alert.at)), el("td", {}, say.condition(l.alert.condition)), el("td", {}, change(l.alert)), el("td", { class: "n" }, say.number(l.alert.score))))))) : null);
   }
 
   function drawValues() {

@@ -27,7 +27,7 @@ export function data(main) {
   function drawSites(s) {
     fill(parts.sites, el("h2", {}, "Sites"), table([["Site"], ["Agents"], ["Assets", 1], ["Stale", 1], ["To adopt", 1], ["Open alarms", 1], ["Readings", 1], ["Used", 1], ["Missing frames", 1], ["Account"]], s.sites.map((x) => el("tr", {},
       el("th", { scope: "row" }, x.site), el("td", {}, x.agents.map((a) => el("div", {}, a.agent, " ", s.now - a.seen > s.stale_after ? mark("stale", `silent, ${say.age(a.seen, now())}`) : el("span", { class: "dim small" }, say.age(a.seen, now()))))),
-      cell(x.assets), el("td", { class: "n" }, x.stale ? mark("stale", say.count(x.stale)) : "0"), cell(x.quarantined), el("td", { class: "n" }, say.count(x.open_alarms), x.unacknowledged ? el("span", { class: "dim small" }, ` ${say.count(x.unacknowledged)} to acknowledge`) : null),
+      cell(x.assets), el("td", { class: "n" }, x.stale ? mark("stale", say.count(x.stale)) : "0"), cell(x.quarantined), el("td", { class: "n" }, say.count(x.open_alarms), x.unacknowledged ? el("span", { class: "dim small" }, ` ${say.count(x.unacknowledged)} to acknowledge`) : null, x.shelved_alarms ? el("span", { class: "dim small" }, ` ${say.count(x.shelved_alarms)} shelved`) : null),
       cell(x.readings.received), el("td", { class: "n" }, x.readings.received ? `${(100 * x.readings.used / x.readings.received).toFixed(1)} %` : "–"), el("td", { class: "n" }, say.count(x.missing), x.lost ? el("span", { class: "dim small" }, ` ${say.count(x.lost)} lost`) : null),
       el("td", {}, x.unbalanced ? mark("high", `${x.unbalanced} do not balance`) : mark("ok", "balances")))), "No agent has told of any asset yet."));
     const g = s.gateway;
@@ -54,8 +54,8 @@ export function data(main) {
 
   function drawAudit(a) {
     fill(parts.audit, el("h2", {}, "Requests by people"), table([["When"], ["Who"], ["What"], ["Asset"], ["Condition"], ["Outcome"], ["Command"]], a.entries.map((e) => el("tr", {},
-      el("td", {}, say.time(e.issued)), el("td", {}, e.person), el("td", {}, e.what), el("td", {}, el("a", { href: `#/asset/${enc(e.site)}/${enc(e.asset)}` }, e.asset), " ", el("span", { class: "dim small" }, e.site)),
-      el("td", {}, e.condition ? `${say.condition(e.condition)} no. ${e.occurrence}` : "–"), el("td", {}, mark(...OUTCOMES[e.outcome])), el("td", {}, el("code", { title: e.command }, e.command.slice(0, 10))))), "Nobody has asked for anything yet."));
+      el("td", {}, say.time(e.issued)), el("td", {}, e.person), el("td", {}, e.what, e.until ? ` until ${say.time(e.until)}` : null, e.label ? `: ${say.words(e.label)}` : null, e.text ? el("span", { class: "comment" }, `“${e.text}”`) : null), el("td", {}, el("a", { href: `#/asset/${enc(e.site)}/${enc(e.asset)}` }, e.asset), " ", el("span", { class: "dim small" }, e.site)),
+      el("td", {}, e.condition ? `${say.condition(e.condition)}${e.occurrence ? ` no. ${e.occurrence}` : ""}` : "–"), el("td", {}, mark(...OUTCOMES[e.outcome])), el("td", {}, el("code", { title: e.command }, e.command.slice(0, 10))))), "Nobody has asked for anything yet."));
   }
 
   let busy = false;

@@ -35,6 +35,8 @@ const SHAPES = {
   abnormal: "M1 8h3l2-5 3 10 2-5h4",
   none: "M4 8h8",
   stale: "M8 2a6 6 0 1 0 .01 0M8 4.5V8l2.5 2",
+  shelved: "M5 3v10M11 3v10",
+  label: "M2 2h6l6 6-6 6-6-6zM5 5v.5",
   wait: "M4 2h8M4 14h8M5 2c0 6 6 6 6 12M11 2c0 6-6 6-6 12",
 };
 

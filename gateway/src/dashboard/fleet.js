@@ -10,6 +10,7 @@ const FILTERS = [
   ["all", "assets", null, () => true],
   ["waits", "to acknowledge", "high", (a) => a.unacknowledged !== undefined],
   ["open", "with open alarms", "medium", (a) => a.open_alarms > 0],
+  ["shelved", "with shelved alarms", "shelved", (a) => a.shelved_alarms > 0],
   ["abnormal", "abnormal", "abnormal", (a) => a.health?.verdict === "abnormal"],
   ["stale", "stale", "stale", isStale],
   ["quarantined", "to adopt", "wait", (a) => a.quarantined],
@@ -30,7 +31,7 @@ function row(a) {
   const health = a.health;
   const flags = health?.flags.length ? el("span", { class: "dim small", title: health.flags.map(say.note).join("; ") }, `${health.flags.length} data notes`) : null;
   return [
-    el("td", { class: "c-prio" }, a.open_alarms ? mark(priority(a), `${priority(a)}${a.open_alarms > 1 ? ` · ${a.open_alarms}` : ""}`, a.unacknowledged ? "Open alarm, not acknowledged" : "Open alarm, acknowledged") : el("span", { class: "dim" }, "–"), a.unacknowledged ? null : a.open_alarms ? el("span", { class: "dim small" }, "acknowledged") : null),
+    el("td", { class: "c-prio" }, a.open_alarms ? mark(priority(a), `${priority(a)}${a.open_alarms > 1 ? ` · ${a.open_alarms}` : ""}`, a.unacknowledged ? "Open alarm, not acknowledged" : "Open alarm, acknowledged") : el("span", { class: "dim" }, "–"), a.unacknowledged ? null : a.open_alarms ? el("span", { class: "dim small" }, "acknowledged") : null, a.shelved_alarms ? el("span", { class: "dim small" }, `${a.shelved_alarms} shelved`) : null),
     el("td", { class: "c-name" }, el("a", { href: link }, a.asset), el("span", { class: "dim small" }, a.site)),
     el("td", { class: "c-verdict" }, verdict(a), flags),
     el("td", { class: "c-health", "data-label": "Health" }, health?.health_index === undefined ? el("span", { class: "dim" }, "–") : gauge(health.health_index, say.index(health.health_index))),

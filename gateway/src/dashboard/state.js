@@ -5,7 +5,7 @@ export const LOST = 12000;
 
 export const known = {
   assets: new Map(), alarms: new Map(), totals: null, conflicts: 0, status: null, lag: null,
-  staleAfter: 180e6, offset: 0, heard: 0, linked: false, loaded: false, copied: true,
+  staleAfter: 180e6, offset: 0, heard: 0, linked: false, loaded: false, copied: true, role: null,
 };
 const listeners = new Set();
 
@@ -110,7 +110,9 @@ export function byUrgency(a, b) {
     || (a.health?.health_index ?? 1) - (b.health?.health_index ?? 1) || (life(a) === life(b) ? 0 : life(a) - life(b))
     || key(a.site, a.asset).localeCompare(key(b.site, b.asset));
 }
-export const waits = (alarm) => alarm.state === "unacknowledged" || alarm.state === "returned_unacknowledged";
+export const unseen = (alarm) => alarm.state === "unacknowledged" || alarm.state === "returned_unacknowledged";
+// A shelved alarm calls nobody.
+export const waits = (alarm) => unseen(alarm) && !alarm.shelved_until;
 export function alarmOrder(a, b) {
-  return b.open - a.open || waits(b) - waits(a) || RANK[a.priority] - RANK[b.priority] || a.raised_at - b.raised_at;
+  return Boolean(a.shelved_until) - Boolean(b.shelved_until) || b.open - a.open || waits(b) - waits(a) || RANK[a.priority] - RANK[b.priority] || a.raised_at - b.raised_at;
 }

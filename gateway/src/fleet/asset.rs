@@ -15,13 +15,14 @@
 
 use std::collections::BTreeMap;
 
-use fettle_wire::{Alert, Health, Lane, LedgerEntry, Micros, Name, RecordId, Tally, topic};
+use fettle_wire::{Alert, Change, Health, Lane, LedgerEntry, Micros, Name, RecordId, Tally, topic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// How many ids with their content are remembered for each alarm and asset, to tell a repetition from a conflict. An
-/// occurrence of an alarm changes three times (raised, returned, acknowledged); a lower occurrence is known to be old.
-pub const RECENT: usize = 8;
+/// occurrence of an alarm changes three times by itself (raised, returned, acknowledged) and as often as people comment,
+/// label and shelve; a lower occurrence is known to be old.
+pub const RECENT: usize = 16;
 
 /// Key kinds.
 pub const ALARM: &str = "alarm|";
@@ -80,6 +81,49 @@ pub struct AlarmRecord {
     /// Records with a known id and another content.
     #[serde(default)]
     pub conflicts: u64,
+    /// Who acknowledged this occurrence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<String>,
+    /// Commands that the latest alerts confirmed, at most [`RECENT`], newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmed: Vec<String>,
+}
+
+impl AlarmRecord {
+    /// The first that is heard of an alarm.
+    pub fn new(origin: Origin, alert: Alert, seen: Micros, recent: Vec<Known>) -> Self {
+        let mut new = Self { origin, alert, seen, recent, conflicts: 0, acknowledged_by: None, confirmed: Vec::new() };
+        new.note();
+        new
+    }
+
+    /// Takes the next alert in.
+    pub fn tell(&mut self, origin: Origin, alert: Alert, seen: Micros) {
+        if self.origin != origin || self.alert.occurrence != alert.occurrence {
+            self.acknowledged_by = None;
+        }
+        (self.origin, self.alert, self.seen) = (origin, alert, seen);
+        self.note();
+    }
+
+    /// What the newest alert says of people, which the next one does not repeat.
+    fn note(&mut self) {
+        if self.alert.change == Change::Acknowledged {
+            self.acknowledged_by.clone_from(&self.alert.by);
+        }
+        if let Some(command) = &self.alert.command {
+            if self.confirmed.len() >= RECENT {
+                self.confirmed.remove(0);
+            }
+            self.confirmed.push(command.clone());
+        }
+    }
+
+    /// Who acknowledged; records of earlier builds say it only while the acknowledgement is the last change.
+    pub fn acknowledger(&self) -> Option<String> {
+        let last = self.alert.by.as_ref().filter(|_| self.alert.change == Change::Acknowledged);
+        self.acknowledged_by.as_ref().or(last).cloned()
+    }
 }
 
 /// An asset as its agent last told.

@@ -18,7 +18,6 @@ use super::store::{Store, StoreError};
 use crate::alarms::{self, AlarmView, Pending};
 use crate::api::schema;
 use crate::clock;
-use crate::commands::{acknowledge_id, is_unacknowledged};
 
 /// One asset in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -44,9 +43,11 @@ pub struct AssetView {
     /// The newest health, without indicators; absent until the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthView>,
-    /// Open alarms.
+    /// Open alarms that are not shelved.
     pub open_alarms: usize,
-    /// The highest priority among the open ones.
+    /// Alarms, open or not, that a person has shelved.
+    pub shelved_alarms: usize,
+    /// The highest priority among those open ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Priority>)]
     pub highest: Option<Priority>,
@@ -253,12 +254,14 @@ impl Overview {
     pub fn read(store: &Store, now: Micros) -> Result<Self, StoreError> {
         let mut commands = BTreeMap::new();
         store.scan(COMMAND, |_, command: Command| {
-            commands.insert(command.id.clone(), command);
+            let asset = (command.site.clone(), command.request.asset().clone());
+            commands.entry(asset).or_insert_with(Vec::new).push(command);
         })?;
         let mut alarms = Vec::new();
         store.scan(ALARM, |_, record: AlarmRecord| {
-            let asked = commands.get(&acknowledge_id(&record));
-            alarms.push(alarms::view(record, asked, now));
+            let asset = (record.origin.site.clone(), record.alert.asset.clone());
+            let sent = commands.get(&asset).map_or(&[][..], Vec::as_slice);
+            alarms.push(alarms::view(record, sent, now));
         })?;
         alarms::sort(&mut alarms);
         let mut accounts = Vec::new();
@@ -272,7 +275,7 @@ impl Overview {
             accounts.push(AccountView::of(record));
         })?;
         add_alarms(&mut assets, &alarms);
-        add_adoptions(&mut assets, commands.values(), now);
+        add_adoptions(&mut assets, commands.values().flatten(), now);
         let mut records = Vec::new();
         store.scan(COUNT, |key, counts: Counts| {
             let mut parts = key.split('|').skip(1);
@@ -335,6 +338,7 @@ fn asset_view(record: AssetRecord) -> AssetView {
         adoption: None,
         health: Some(HealthView::of(health)),
         open_alarms: 0,
+        shelved_alarms: 0,
         highest: None,
         unacknowledged: None,
         conflicts,
@@ -355,6 +359,7 @@ fn add_account(assets: &mut Assets, record: &AccountRecord) {
         adoption: None,
         health: None,
         open_alarms: 0,
+        shelved_alarms: 0,
         highest: None,
         unacknowledged: None,
         conflicts: 0,
@@ -368,11 +373,15 @@ fn add_alarms(assets: &mut Assets, alarms: &[AlarmView]) {
     for alarm in alarms {
         let Some(asset) = assets.get_mut(&(alarm.site.clone(), alarm.asset.clone())) else { continue };
         asset.conflicts = asset.conflicts.saturating_add(alarm.conflicts);
+        if alarm.shelved_until.is_some() {
+            asset.shelved_alarms += 1;
+            continue;
+        }
         asset.open_alarms += usize::from(alarm.open);
         if alarm.open {
             asset.highest = asset.highest.max(Some(alarm.priority));
         }
-        if is_unacknowledged(alarm.state) {
+        if alarm.calls() {
             asset.unacknowledged = asset.unacknowledged.max(Some(alarm.priority));
         }
     }
@@ -492,11 +501,18 @@ mod tests {
             put(&store, asset_key("plant-a", asset), &record);
         }
         let alert = alert("loud", "anomaly", 1, Change::Raised);
-        let record = AlarmRecord { origin: origin(), alert, seen: 1, recent: vec![], conflicts: 2 };
+        let mut record = AlarmRecord::new(origin(), alert, 1, vec![]);
+        record.conflicts = 2;
         put(&store, alarm_key("plant-a", "loud", "anomaly"), &record);
         let overview = Overview::read(&store, 0).unwrap();
         let first = overview.assets.iter().min_by_key(|a| a.urgency()).unwrap();
         assert_eq!((&*first.asset, first.open_alarms, first.conflicts), ("loud", 1, 2));
         assert_eq!((first.unacknowledged, first.highest), (Some(Priority::High), Some(Priority::High)));
+        record.alert.shelved_until = Some(9);
+        put(&store, alarm_key("plant-a", "loud", "anomaly"), &record);
+        let overview = Overview::read(&store, 0).unwrap();
+        let first = overview.assets.iter().min_by_key(|a| a.urgency()).unwrap();
+        assert_eq!(&*first.asset, "calm", "a shelved alarm calls nobody");
+        assert_eq!(overview.assets.iter().map(|a| (a.open_alarms, a.shelved_alarms)).max(), Some((0, 1)));
     }
 }

@@ -198,12 +198,12 @@ fn step_alarm(before: Option<AlarmRecord>, origin: Who, alert: Alert, number: &N
     let seen = seen::by_occurrence(number.mark, number.sequence, remembered, alert.occurrence, &number.known);
     let Some(mut after) = before else {
         let recent = vec![number.known];
-        return (seen, AlarmRecord { origin, alert, seen: number.at, recent, conflicts: 0 });
+        return (seen, AlarmRecord::new(origin, alert, number.at, recent));
     };
     match seen {
         Seen::New => {
             remember(&mut after.recent, number.known);
-            (after.origin, after.alert, after.seen) = (origin, alert, number.at);
+            after.tell(origin, alert, number.at);
         }
         Seen::Conflict => after.conflicts += 1,
         Seen::Duplicate => {}

@@ -123,7 +123,7 @@ mod tests {
         let view = |(asset, change): &(&str, Change)| {
             let origin = Origin { site: name("plant-a"), agent: name("gw-1"), incarnation: "0".repeat(16) };
             let alert = alert(asset, "anomaly", 1, *change);
-            crate::alarms::view(AlarmRecord { origin, alert, seen: 0, recent: Vec::new(), conflicts: 0 }, None, 0)
+            crate::alarms::view(AlarmRecord::new(origin, alert, 0, Vec::new()), &[], 0)
         };
         Overview { alarms: changes.iter().map(view).collect(), ..Overview::default() }
     }

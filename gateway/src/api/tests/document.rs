@@ -92,7 +92,13 @@ fn fleet() -> Vec<(String, Vec<u8>)> {
     let mut done = alarm();
     done.alert = alert("fan", "anomaly", 1, Change::Acknowledged);
     done.alert.by = Some("ada".into());
+    done.alert.label = Some(fettle_wire::Label::Confirmed);
+    done.alert.comment = Some("bearing ordered".into());
     put(alarm_key("plant-a", "fan", "anomaly"), json!(done));
+    let mut shelved = alarm();
+    shelved.alert = alert("fan", "limit.pressure", 1, Change::Shelved);
+    shelved.alert.shelved_until = Some(9_000_000_000);
+    put(alarm_key("plant-a", "fan", "limit.pressure"), json!(shelved));
     let rejected = Some(Rejected { offset: 3, reason: "malformed_json".into() });
     let counts = Counts {
         applied: 3,
@@ -102,9 +108,20 @@ fn fleet() -> Vec<(String, Vec<u8>)> {
     };
     put(count_key("fettle.health", 0), json!(counts));
     put(owner_key(0), json!(Owner { instance: name("gw-a"), session: "0".repeat(16), commits: 4 }));
-    let command = pending_command();
-    put(command_key("plant-a", "pump", &command.id), json!(command));
+    for ask in every_ask() {
+        let command = command_of(&alarm(), &ask);
+        put(command_key("plant-a", "pump", &command.id), json!(command));
+    }
     values
+}
+
+fn every_ask() -> [Ask; 4] {
+    [
+        Ask::Acknowledge { occurrence: 2 },
+        Ask::Shelve { until: 3_000_000_000 },
+        Ask::Comment { occurrence: 2, text: "noise".into() },
+        Ask::Label { occurrence: 2, label: fettle_wire::Label::FalseAlarm },
+    ]
 }
 
 fn full_health(asset: &str, at: i64) -> fettle_wire::Health {
@@ -147,9 +164,16 @@ async fn running() -> Running {
     let healths = (0..200).map(|n| (name("plant-a"), Box::new(full_health("pump", begin + n * MINUTE)))).collect();
     let mut raised = alert("pump", "anomaly", 1, Change::Raised);
     raised.by = Some("ada".into());
+    (raised.shelved_until, raised.label) = (Some(5), Some(fettle_wire::Label::FalseAlarm));
+    raised.comment = Some("noise".into());
     let origin = Origin { site: name("plant-a"), agent: name("gw-1"), incarnation: "0".repeat(16) };
     let said = Said { origin, id: fettle_wire::RecordId([7; 16]), seen: 5, alert: Box::new(raised) };
-    let batch = Batch { healths, alerts: vec![said], commands: vec![pending_command()], ..Batch::default() };
+    let batch = Batch {
+        healths,
+        alerts: vec![said],
+        commands: every_ask().map(|ask| command_of(&alarm(), &ask)).into(),
+        ..Batch::default()
+    };
     running.api.history.take_in(&batch).unwrap();
     running
 }
@@ -207,6 +231,7 @@ async fn every_answer_is_as_the_document_says() {
         ("/api/v1/assets/{site}/{asset}/history", "/api/v1/assets/plant-a/pump/history?resolution=2h"),
         ("/api/v1/alarms", "/api/v1/alarms"),
         ("/api/v1/alarms", "/api/v1/alarms?limit=1"),
+        ("/api/v1/alarms", "/api/v1/alarms?shelved=true"),
         ("/api/v1/alarms", "/api/v1/alarms?state=what"),
         ("/api/v1/alarms/history", "/api/v1/alarms/history"),
         ("/api/v1/alarms/history", "/api/v1/alarms/history?site=plant-a&asset=pump"),
@@ -223,6 +248,8 @@ async fn every_answer_is_as_the_document_says() {
     }
     let ack = "/api/v1/alarms/{site}/{asset}/{condition}/acknowledge";
     let adopt = "/api/v1/assets/{site}/{asset}/adopt";
+    let [shelve, unshelve, comment, label] =
+        ["shelve", "unshelve", "comment", "label"].map(|what| ack.replace("acknowledge", what));
     running.api.status.set_caught_up(Feed::Commands, true);
     for (path, asked, body) in [
         (ack, ACK, "{\"person\": \"bob\", \"occurrence\": 2}"),
@@ -230,6 +257,12 @@ async fn every_answer_is_as_the_document_says() {
         (ack, ACK, "{}"),
         (ack, "/api/v1/alarms/plant-a/fan/anomaly/acknowledge", "{\"person\": \"bob\", \"occurrence\": 1}"),
         (ack, "/api/v1/alarms/plant-a/x/anomaly/acknowledge", "{\"person\": \"bob\", \"occurrence\": 1}"),
+        (&shelve, &act("shelve"), "{\"person\": \"bob\", \"until\": 3000000000}"),
+        (&shelve, &act("shelve"), "{\"person\": \"bob\", \"until\": 0}"),
+        (&unshelve, &act("unshelve"), "{\"person\": \"bob\"}"),
+        (&comment, &act("comment"), "{\"person\": \"bob\", \"occurrence\": 2, \"text\": \"noise\"}"),
+        (&label, &act("label"), "{\"person\": \"bob\", \"occurrence\": 2, \"label\": \"false_alarm\"}"),
+        (&label, &act("label"), "{\"person\": \"bob\", \"occurrence\": 2}"),
         (adopt, "/api/v1/assets/plant-a/none/adopt", "{\"person\": \"bob\"}"),
     ] {
         check(&document, path, "post", asked, running.post(asked, body).await);
@@ -271,9 +304,11 @@ async fn filters_choose_and_the_cursor_goes_through_all() {
         ("assets?state=stale", 3),
         ("assets?priority=high", 2),
         ("assets?priority=critical", 0),
-        ("alarms?open=true", 2),
+        ("alarms?open=true", 3),
         ("alarms?state=acknowledged", 1),
-        ("alarms?text=limit", 1),
+        ("alarms?text=limit", 2),
+        ("alarms?shelved=true", 1),
+        ("alarms?shelved=false", 2),
         ("ledger?missing=true", 1),
         ("ledger?missing=false", 0),
     ] {
