@@ -8,7 +8,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use fettle_models::{AssetSpec, Settings, UnknownPolicy};
+use fettle_models::{AssetSpec, ChannelSpec, Settings, UnknownPolicy, derived};
+use fettle_wire::evidence::{Evidence, Line, MAX_POINTS, Occasion, Spectrum};
 use fettle_wire::frame::MAX_FRAME;
 use fettle_wire::record::{Envelope, Identity, Lane};
 use fettle_wire::time::{DAY, SECOND};
@@ -25,6 +26,11 @@ use crate::status::table::thousands;
 
 /// A channel whose registry entry has no interval is counted as one reading in so many seconds.
 const ASSUMED_INTERVAL: f64 = 10.0;
+/// A waveform channel without one is counted as one block in so many seconds.
+const ASSUMED_WAVEFORM: f64 = 60.0;
+/// Samples that a waveform block is counted with, and bytes of its frame.
+const BLOCK_SAMPLES: usize = 4_096;
+const BLOCK_BYTES: f64 = 2.0 * BLOCK_SAMPLES as f64 + 100.0;
 /// Bytes that a commit writes beside its entries and records, measured (`cargo bench -p fettle-agent --bench writes`): the
 /// meta page, the list of free pages, two levels of branches and the leaf that the batch ends in, each rewritten whole.
 const COMMIT_PAGES: u64 = 5 * 4096;
@@ -40,6 +46,10 @@ pub struct Estimate {
     pub frames: f64,
     /// Readings in them.
     pub readings: f64,
+    /// Frames with a waveform block that arrive.
+    pub waveforms: f64,
+    /// Bytes of evidence to Kafka, before compression.
+    pub evidence_bytes: f64,
     /// Channels without an interval in the registry.
     pub assumed_channels: usize,
     /// Bytes of health records to Kafka, before compression.
@@ -64,32 +74,55 @@ pub fn estimate(config: &Checked) -> Estimate {
     let publications = DAY as f64 / config.engine.publish as f64;
     let ledgers = 86_400.0 / config.ledger_interval.as_secs_f64();
     for (name, asset) in &config.registry.assets {
-        let intervals = asset.channels.values().map(|c| c.interval.unwrap_or(ASSUMED_INTERVAL));
+        let blocks = waveforms(asset).map(|c| 86_400.0 / c.interval.unwrap_or(ASSUMED_WAVEFORM));
+        let shown = blocks.clone().map(|blocks| blocks.min(DAY as f64 / config.engine.waveform_publish as f64));
+        sum.evidence_bytes += shown.sum::<f64>() * (evidence_bytes(&identity, name) + signature) as f64;
+        let blocks: f64 = blocks.sum();
+        sum.waveforms += blocks;
+        let intervals = scalars(asset).map(|(_, c)| c.interval.unwrap_or(ASSUMED_INTERVAL));
         let fastest = intervals.clone().fold(f64::INFINITY, f64::min);
-        if !fastest.is_finite() {
+        let frames = if fastest.is_finite() { 86_400.0 / fastest } else { 0.0 };
+        if frames + blocks == 0.0 {
             continue;
         }
-        let frames = 86_400.0 / fastest;
         let readings: f64 = intervals.map(|interval| 86_400.0 / interval).sum();
         sum.assumed_channels += asset.channels.values().filter(|c| c.interval.is_none()).count();
         sum.frames += frames;
         sum.readings += readings;
-        sum.payload_bytes += frames * frame(asset, readings / frames, 0).len() as f64;
+        if frames > 0.0 {
+            sum.payload_bytes += frames * frame(asset, readings / frames, 0).len() as f64;
+        }
         sum.health_bytes += publications * (health_bytes(&identity, name, asset, &config.engine) + signature) as f64;
         // An account goes out only when it changed.
-        sum.ledger_bytes += ledgers.min(frames) * (ledger_bytes(&identity, name) + signature) as f64;
+        sum.ledger_bytes += ledgers.min(frames + blocks) * (ledger_bytes(&identity, name) + signature) as f64;
     }
-    sum.commits = sum.frames.min(86_400.0 / config.journal.commit_interval.as_secs_f64());
-    sum.raw_bytes = sum.frames * batch_bytes(config, sum.frames / sum.commits.max(1.0), sum.readings / sum.frames);
+    sum.commits = (sum.frames + sum.waveforms).min(86_400.0 / config.journal.commit_interval.as_secs_f64());
+    if sum.frames > 0.0 {
+        let together = sum.frames / sum.frames.min(sum.commits).max(1.0);
+        sum.raw_bytes = sum.frames * batch_bytes(config, together, sum.readings / sum.frames);
+    }
+    // Samples hardly pack.
+    sum.payload_bytes += sum.waveforms * BLOCK_BYTES;
+    sum.raw_bytes += sum.waveforms * BLOCK_BYTES;
     // Records to Kafka are written once into the outbox and deleted once; what packing saves there fills no page.
-    let outbox = sum.health_bytes + sum.ledger_bytes;
+    let outbox = sum.health_bytes + sum.ledger_bytes + sum.evidence_bytes;
     sum.disk_bytes = sum.raw_bytes + outbox + sum.commits * COMMIT_PAGES as f64;
     sum
 }
 
+/// Channels that have readings of their own.
+fn scalars(asset: &AssetSpec) -> impl Iterator<Item = (&Name, &ChannelSpec)> + Clone {
+    asset.channels.iter().filter(|(_, c)| !derived::is_waveform(c))
+}
+
+/// Channels that have blocks.
+fn waveforms(asset: &AssetSpec) -> impl Iterator<Item = &ChannelSpec> + Clone {
+    asset.channels.values().filter(|c| derived::is_waveform(c))
+}
+
 /// Frame `number` of an asset as its node would send it.
 fn frame(asset: &AssetSpec, readings: f64, number: u64) -> Vec<u8> {
-    let channels: Vec<&str> = asset.channels.keys().map(Name::as_str).collect();
+    let channels: Vec<&str> = scalars(asset).map(|(name, _)| name.as_str()).collect();
     let count = channels.len().max(1) as u64;
     // Digits that do not repeat: packing must find no more than in measured values.
     let value = |i: u64| 1.0 + ((number * 31 + i + 1) as f64 * 0.618_033_988_749_894_9).fract();
@@ -112,7 +145,7 @@ fn frame(asset: &AssetSpec, readings: f64, number: u64) -> Vec<u8> {
 
 /// What a frame takes in the journal, of a commit that holds `frames` of them.
 fn batch_bytes(config: &Checked, frames: f64, readings: f64) -> f64 {
-    let assets: Vec<_> = config.registry.assets.iter().filter(|(_, asset)| !asset.channels.is_empty()).collect();
+    let assets: Vec<_> = config.registry.assets.iter().filter(|(_, a)| scalars(a).next().is_some()).collect();
     if assets.is_empty() {
         return 0.0;
     }
@@ -136,7 +169,8 @@ const MEASURED: f64 = 0.123_456_789_012_345_6;
 
 fn health_bytes(identity: &Identity, name: &Name, asset: &AssetSpec, settings: &Settings) -> u64 {
     let now = 1_800_000_000 * SECOND;
-    let channels = || asset.channels.iter().map(|(channel, spec)| (channel.clone(), spec.unit.si_code().to_owned()));
+    let published = derived::channels(asset);
+    let channels = || published.iter().map(|(channel, spec)| (channel.clone(), spec.unit.si_code().to_owned()));
     let health = Health {
         asset: name.clone(),
         window_start: now - settings.window,
@@ -170,6 +204,32 @@ fn health_bytes(identity: &Identity, name: &Name, asset: &AssetSpec, settings: &
         flags: Vec::new(),
     };
     enveloped(identity, Lane::Health, json::encode(&health).ok())
+}
+
+fn evidence_bytes(identity: &Identity, name: &Name) -> u64 {
+    let spectrum = || Spectrum { frequencies: vec![1_234.0; MAX_POINTS], values: vec![0.001_234; MAX_POINTS] };
+    let line = |name: &str| Line { name: name.to_owned(), frequency: 123.4, strength: Some(12.34) };
+    let evidence = Evidence {
+        asset: name.clone(),
+        channel: name.clone(),
+        time: 1_800_000_000 * SECOND,
+        occasion: Occasion::Periodic,
+        condition: None,
+        occurrence: None,
+        rate: 25_600.0,
+        unit: "m/s2".to_owned(),
+        scale: MEASURED,
+        offset: 0.0,
+        samples: vec![0; 2 * BLOCK_SAMPLES],
+        spectrum: spectrum(),
+        envelope: spectrum(),
+        band: (3_200.0, 6_400.0),
+        joined: BLOCK_SAMPLES as u64,
+        lines: ["bpfo", "bpfi", "bsf", "ftf"].into_iter().map(line).collect(),
+        speed: Some(24.67),
+        speed_assumed: false,
+    };
+    enveloped(identity, Lane::Evidence, json::encode(&evidence).ok())
 }
 
 fn ledger_bytes(identity: &Identity, name: &Name) -> u64 {
@@ -250,10 +310,17 @@ fn describe_input(config: &Checked, estimate: &Estimate, text: &mut String) {
         thousands(estimate.readings as u64),
         thousands(estimate.frames as u64)
     );
+    if estimate.waveforms > 0.0 {
+        let _ = write!(
+            readings,
+            ", and {} waveform blocks, counted with {BLOCK_SAMPLES} samples each",
+            thousands(estimate.waveforms as u64)
+        );
+    }
     if estimate.assumed_channels > 0 {
         let _ = write!(
             readings,
-            "; {} channels have no interval and are counted with {ASSUMED_INTERVAL} s",
+            "; {} channels have no interval and are counted with {ASSUMED_INTERVAL} s (waveforms {ASSUMED_WAVEFORM} s)",
             thousands(estimate.assumed_channels as u64)
         );
     }
@@ -282,6 +349,17 @@ fn describe_output(config: &Checked, estimate: &Estimate, text: &mut String) {
         "ledger",
         &format!("{}, one entry per asset each {interval} if it changed", size(estimate.ledger_bytes)),
     );
+    if estimate.waveforms > 0.0 {
+        let publish = show_duration(Duration::from_micros(engine.waveform_publish.unsigned_abs()));
+        line(
+            text,
+            "evidence",
+            &format!(
+                "{}, one block with its spectra per waveform channel each {publish} and for each alarm",
+                size(estimate.evidence_bytes)
+            ),
+        );
+    }
     let assets = config.registry.assets.len() as f64;
     let alarms = assets * engine.false_alarms_per_asset_month;
     line(
@@ -292,7 +370,7 @@ fn describe_output(config: &Checked, estimate: &Estimate, text: &mut String) {
             engine.false_alarms_per_asset_month
         ),
     );
-    let total = estimate.health_bytes + estimate.ledger_bytes;
+    let total = estimate.health_bytes + estimate.ledger_bytes + estimate.evidence_bytes;
     let mut without = format!("{} in all", size(total));
     if total > 0.0 {
         let days = config.outbox.max_bytes as f64 / total;
@@ -335,6 +413,9 @@ fn describe_disk(config: &Checked, estimate: &Estimate, text: &mut String) {
             show_size(COMMIT_PAGES)
         ),
     );
+    if estimate.waveforms > 0.0 {
+        line(text, "evidence", &format!("raw blocks around alarms, at most {}", show_size(config.evidence_bytes)));
+    }
     line(text, "store", &format!("{}, at most {}", config.store.display(), show_size(journal.max_bytes)));
 }
 
@@ -346,7 +427,7 @@ const QUEUED: u64 = 64 << 20;
 /// The broker's settings with their reasons, in mosquitto's words.
 fn broker_settings(mqtt: &MqttConfig, estimate: &Estimate) -> Vec<(String, String)> {
     let queued = QUEUED as f64 / estimate.payload_bytes.max(1.0);
-    let memory = size(QUEUED as f64 + queued * estimate.frames * BROKER_OVERHEAD);
+    let memory = size(QUEUED as f64 + queued * (estimate.frames + estimate.waveforms) * BROKER_OVERHEAD);
     let expiry = show_duration(mqtt.session_expiry);
     let (receive, packet) = (mqtt.receive_maximum, show_size(u64::from(mqtt.max_packet)));
     let settings = [
@@ -459,6 +540,26 @@ mod tests {
         let mut signed = local();
         signed.sign = !config.sign;
         assert!(estimate(&signed).ledger_bytes != base.ledger_bytes);
+    }
+
+    #[test]
+    fn a_waveform_channel_counts_with_its_blocks_and_its_evidence() {
+        let mut config = local();
+        let base = estimate(&config);
+        assert_eq!((base.waveforms, base.evidence_bytes), (0.0, 0.0));
+        let channel = ChannelSpec {
+            kind: derived::WAVEFORM_KIND.to_owned(),
+            unit: fettle_wire::Unit::from_code("m/s2").unwrap(),
+            interval: Some(30.0),
+            ..ChannelSpec::adopted()
+        };
+        let asset = config.registry.assets.values_mut().next().unwrap();
+        asset.channels.insert(Name::new("acceleration").unwrap(), channel);
+        let day = estimate(&config);
+        assert_eq!((day.waveforms, day.readings), (2_880.0, base.readings));
+        assert!((day.raw_bytes - base.raw_bytes) / (2_880.0 * BLOCK_BYTES) > 0.99, "{day:?}");
+        assert!(day.health_bytes > base.health_bytes && (400_000.0..1e6).contains(&day.evidence_bytes), "{day:?}");
+        assert!(describe(&config).contains("2,880 waveform blocks"), "{}", describe(&config));
     }
 
     #[test]

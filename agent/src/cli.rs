@@ -73,6 +73,8 @@ pub enum Command {
     Restore(FileArgs),
     /// List the messages that could not be used, with topic and reason
     DeadLetters(DeadLetterArgs),
+    /// List the raw waveform samples kept around alarms, or save them as CSV files
+    Evidence(EvidenceArgs),
 }
 
 /// `status`.
@@ -129,6 +131,23 @@ pub struct DeadLetterArgs {
     /// Print one JSON object a line, with the payload in hexadecimal
     #[arg(long)]
     pub json: bool,
+}
+
+/// `evidence`.
+#[derive(Debug, Args)]
+pub struct EvidenceArgs {
+    /// Which agent.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Only of this asset
+    #[arg(long, value_name = "ASSET")]
+    pub asset: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long, conflicts_with = "save")]
+    pub json: bool,
+    /// Write each as a CSV file (seconds, values) into this folder, with an index.csv that says what they are
+    #[arg(long, value_name = "FOLDER")]
+    pub save: Option<PathBuf>,
 }
 
 /// Reads an RFC 3339 date or time in UTC.

@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fettle_agent::cli::{Cli, Command, ConfigArg, DeadLetterArgs, FileArgs, ReplayArgs, StatusArgs};
+use fettle_agent::cli::{Cli, Command, ConfigArg, DeadLetterArgs, EvidenceArgs, FileArgs, ReplayArgs, StatusArgs};
 use fettle_agent::config::quantity::show_size;
 use fettle_agent::config::{self, Checked, ConfigError};
 use fettle_agent::journal::lmdb::{self, Access, Lmdb};
 use fettle_agent::journal::replace;
-use fettle_agent::status::{self, StatusError, letters, table};
+use fettle_agent::status::{self, StatusError, evidence, letters, table};
 use fettle_agent::{check, clock, identity, lock, log, replay};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -43,6 +43,7 @@ fn run(command: Command) -> Outcome {
         Command::Backup(args) => backup(&args),
         Command::Restore(args) => restore(&args),
         Command::DeadLetters(args) => list_letters(&args),
+        Command::Evidence(args) => show_evidence(&args),
     }
 }
 
@@ -105,6 +106,19 @@ fn list_letters(args: &DeadLetterArgs) -> Outcome {
     let config = load(&args.config)?;
     let store = Lmdb::open(&config.store, config.journal.max_bytes, Access::Read)?;
     print(&letters::list(&store, args.last, args.json)?)
+}
+
+fn show_evidence(args: &EvidenceArgs) -> Outcome {
+    let config = load(&args.config)?;
+    let store = Lmdb::open(&config.store, config.journal.max_bytes, Access::Read)?;
+    let asset = args.asset.as_deref();
+    match &args.save {
+        Some(folder) => {
+            let count = evidence::save(&store, asset, folder)?;
+            print(&format!("{count} files and index.csv in {}\n", folder.display()))
+        }
+        None => print(&evidence::list(&store, asset, args.json)?),
+    }
 }
 
 /// Writes to stdout; whoever reads may stop reading.

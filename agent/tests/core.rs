@@ -59,6 +59,7 @@ fn birth() -> Birth {
             keep_bytes: 1 << 30,
             keep: i64::MAX,
             outbox_bytes: 1 << 26,
+            evidence_bytes: 1 << 26,
         },
     }
 }

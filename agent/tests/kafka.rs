@@ -125,7 +125,7 @@ fn every_record_is_reported_once_and_stands_in_kafka_in_the_order_of_its_lane() 
             send(&producer, record(lane, sequence), &told, &mut kept);
         }
     }
-    let all = collect(&told, kept, 9_000);
+    let all = collect(&told, kept, 3_000 * Lane::ALL.len());
     for lane in Lane::ALL {
         let mut sequences = delivered(&all, lane);
         sequences.sort_unstable();

@@ -120,6 +120,7 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
         kept(topics.alerts(), 30),
         kept(topics.health(), 7),
         kept(topics.ledger(), 7),
+        kept(topics.evidence(), 7),
         kept(topics.commands(), 30),
         Wanted { name: topics.fleet(), partitions, replication, settings: compacted },
     ]
@@ -305,10 +306,14 @@ mod tests {
     fn all_topics_have_equally_many_partitions_and_the_fleet_is_compacted() {
         let wanted = wanted(&config());
         let names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
-        assert_eq!(names, ["acme.alerts", "acme.health", "acme.ledger", "acme.commands", "acme.fleet"]);
+        assert_eq!(
+            names,
+            ["acme.alerts", "acme.health", "acme.ledger", "acme.evidence", "acme.commands", "acme.fleet"]
+        );
         assert!(wanted.iter().all(|w| w.partitions == 6 && w.settings["min.insync.replicas"] == "2"));
-        assert_eq!(wanted[4].settings["cleanup.policy"], "compact");
-        assert_eq!(wanted[3].settings["retention.ms"], "2592000000");
+        assert_eq!(wanted[5].settings["cleanup.policy"], "compact");
+        assert_eq!(wanted[3].settings["retention.ms"], "604800000");
+        assert_eq!(wanted[4].settings["retention.ms"], "2592000000");
     }
 
     #[test]

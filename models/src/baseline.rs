@@ -269,7 +269,7 @@ impl Learner {
             channel.inflation = self.validation.inflation(channel.position, params.lambda);
         }
         let taking_part = |i: &usize| model.channels.iter().any(|c| c.channel == *i) || self.plan.operating.contains(i);
-        model.dropped = (0..self.roles.len()).filter(|i| !taking_part(i)).collect();
+        model.dropped = (0..self.roles.len()).filter(|i| self.roles[*i] != Role::Recorded && !taking_part(i)).collect();
         model.winsorised = self.winsorised;
         model.calibrate(params);
         Some(model)

@@ -11,6 +11,7 @@
 pub mod alarm;
 pub mod assess;
 pub(crate) mod baseline;
+pub mod derived;
 pub mod detect;
 pub mod engine;
 pub mod indicate;
@@ -20,6 +21,7 @@ pub mod settings;
 pub mod window;
 
 pub use alarm::Act;
-pub use engine::{Engine, Output, Reading, Source, StateError};
+pub use engine::{Capture, Engine, Output, Reading, Source, StateError, WaveformBlock};
+pub use indicate::waveform::BearingGeometry;
 pub use registry::{AssetSpec, ChannelSpec, Component, Registry, RegistryProblem, Role};
 pub use settings::{SettingProblem, Settings, UnknownPolicy};

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use fettle_wire::{Name, Unit};
 use serde::{Deserialize, Serialize};
 
+use crate::derived;
+use crate::indicate::waveform::BearingGeometry;
 use crate::settings::MAX_CHANNELS;
 
 /// What a channel is to detection.
@@ -22,6 +24,8 @@ pub enum Role {
     Monitored,
     /// It says in which operating state the others are judged (speed, load).
     Operating,
+    /// It is published and may have a limit; its behaviour is not judged.
+    Recorded,
 }
 
 /// One measured quantity at one point of an asset.
@@ -79,6 +83,9 @@ pub struct AssetSpec {
     /// Bearing designation.
     #[serde(default)]
     pub bearing: Option<String>,
+    /// Geometry of the bearing that its waveform channels listen to.
+    #[serde(default)]
+    pub bearing_geometry: Option<BearingGeometry>,
     /// Its parts.
     #[serde(default)]
     pub components: Vec<Component>,
@@ -125,11 +132,16 @@ impl Registry {
                 let remedy = "describe at least one channel or leave the asset out";
                 problem(format!("{path}.channels"), "must not be empty", "{}".into(), remedy);
             }
-            if asset.channels.len() > MAX_CHANNELS {
-                let rule = format!("must have at most {MAX_CHANNELS} channels");
+            let channels = derived::channels(asset).len().max(asset.channels.len());
+            if channels > MAX_CHANNELS {
+                let rule = format!("must have at most {MAX_CHANNELS} channels, those of waveforms included");
                 let remedy = "split the machine into several assets";
-                problem(format!("{path}.channels"), &rule, asset.channels.len().to_string(), remedy);
+                problem(format!("{path}.channels"), &rule, channels.to_string(), remedy);
             }
+            for (field, rule, value) in asset.bearing_geometry.iter().flat_map(BearingGeometry::problems) {
+                problem(format!("{path}.bearing_geometry.{field}"), rule, value, "write what the data sheet says");
+            }
+            derived::check(asset, &path, &mut problem);
             for (key, number) in [("power_kw", asset.power_kw), ("rated_speed_rpm", asset.rated_speed_rpm)] {
                 if let Some(x) = number.filter(|x| !(*x > 0.0 && x.is_finite())) {
                     problem(format!("{path}.{key}"), "must be a finite number above 0", x.to_string(), "leave it out");

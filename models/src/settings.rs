@@ -75,6 +75,10 @@ pub struct Settings {
     pub max_channels: usize,
     /// Arrival wall time unseen after which an asset's state is dropped.
     pub retire_after: Micros,
+    /// The most waveform blocks of one asset that are analysed in a minute of arrival (monotonic) time.
+    pub waveform_blocks_per_minute: u32,
+    /// One record of evidence per waveform channel each so much event time, besides those on a raised alarm.
+    pub waveform_publish: Micros,
 }
 
 impl Default for Settings {
@@ -100,6 +104,8 @@ impl Default for Settings {
             max_assets: 10_000,
             max_channels: 64,
             retire_after: 30 * DAY,
+            waveform_blocks_per_minute: 240,
+            waveform_publish: HOUR,
         }
     }
 }
@@ -204,6 +210,7 @@ impl Settings {
         check.time("on_delay", self.on_delay, 0, 30 * DAY, d.on_delay);
         check.time("off_delay", self.off_delay, 0, 30 * DAY, d.off_delay);
         check.time("retire_after", self.retire_after, MINUTE, 36_500 * DAY, d.retire_after);
+        check.time("waveform_publish", self.waveform_publish, SECOND, 30 * DAY, d.waveform_publish);
         check.time("rul_horizon", self.rul_horizon, HOUR, 36_500 * DAY, d.rul_horizon);
         self.check_numbers(&d, &mut check);
         check.0
@@ -229,6 +236,8 @@ impl Settings {
         check.share("deadband", self.deadband, fits, "must be at least 0 and below 1", d.deadband);
         let slides = self.baseline_slides as usize;
         check.count("baseline_slides", slides, 30, 1_000_000, d.baseline_slides as usize);
+        let (blocks, default) = (self.waveform_blocks_per_minute as usize, d.waveform_blocks_per_minute as usize);
+        check.count("waveform_blocks_per_minute", blocks, 1, 100_000, default);
         check.count("max_assets", self.max_assets, 1, 1_000_000, d.max_assets);
         check.count("max_channels", self.max_channels, 1, MAX_CHANNELS, d.max_channels);
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use testbed::folder::repository;
 
 /// Crate folder, and the crates of the house that it may import.
-const MAY_IMPORT: [(&str, &[&str]); 7] = [
+const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("wire", &[]),
     ("models", &["fettle-wire"]),
     ("agent", &["fettle-models", "fettle-wire"]),
@@ -16,6 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 7] = [
     ("firmware-sim/firmware", &["fettle-wire"]),
     ("firmware-sim/plant", &["fettle-firmware", "fettle-wire"]),
     ("tests", &["fettle-wire", "fettle-models", "fettle-agent", "fettle-gateway", "fettle-firmware", "fettle-sim"]),
+    ("tests/demo", &["fettle-agent", "fettle-gateway", "fettle-sim", "fettle-wire"]),
 ];
 
 /// Crates in which one module opens LMDB, which is `unsafe`.

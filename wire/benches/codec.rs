@@ -52,6 +52,9 @@ fn alert() -> Alert {
             .map(|c| Contribution { channel: name(c), share: 0.2, value: 70.1, expected: 69.9, unit: "m/s".into() })
             .collect(),
         flags: Vec::new(),
+        shelved_until: None,
+        comment: None,
+        label: None,
         by: None,
         command: None,
     }

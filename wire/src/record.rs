@@ -38,11 +38,13 @@ pub enum Lane {
     Health,
     /// Ledger entries.
     Ledger,
+    /// Waveform blocks with their spectra.
+    Evidence,
 }
 
 impl Lane {
     /// All lanes, most urgent first.
-    pub const ALL: [Self; 3] = [Self::Alerts, Self::Health, Self::Ledger];
+    pub const ALL: [Self; 4] = [Self::Alerts, Self::Health, Self::Ledger, Self::Evidence];
 
     /// The name used in records and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Lane {
             Self::Alerts => "alerts",
             Self::Health => "health",
             Self::Ledger => "ledger",
+            Self::Evidence => "evidence",
         }
     }
 }
@@ -132,7 +135,7 @@ pub struct Envelope {
     /// ed25519 signature, 128 hexadecimal digits, over [`Envelope::signed_text`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
-    /// [`crate::Alert`], [`crate::Health`] or [`crate::LedgerEntry`] by lane.
+    /// [`crate::Alert`], [`crate::Health`], [`crate::LedgerEntry`] or [`crate::Evidence`] by lane.
     pub body: Box<RawValue>,
 }
 

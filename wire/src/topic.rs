@@ -91,6 +91,10 @@ impl KafkaTopics {
     pub fn ledger(&self) -> String {
         format!("{}.ledger", self.prefix)
     }
+    /// Waveform blocks with their spectra, JSON, key site/asset.
+    pub fn evidence(&self) -> String {
+        format!("{}.evidence", self.prefix)
+    }
     /// Commands to agents, JSON, key site/agent.
     pub fn commands(&self) -> String {
         format!("{}.commands", self.prefix)
@@ -101,7 +105,7 @@ impl KafkaTopics {
     }
 }
 
-/// The key of alerts and health records: an asset's history stays in one partition.
+/// The key of alerts, health records and evidence: an asset's history stays in one partition.
 pub fn asset_key(site: &str, asset: &str) -> String {
     format!("{site}/{asset}")
 }
@@ -173,7 +177,9 @@ mod tests {
     #[test]
     fn kafka_topics_stay_inside_kafkas_alphabet_and_length() {
         let topics = KafkaTopics::new(Name::new(&"p".repeat(crate::id::MAX_NAME)).unwrap());
-        for topic in [topics.alerts(), topics.health(), topics.ledger(), topics.commands(), topics.fleet()] {
+        let all =
+            [topics.alerts(), topics.health(), topics.ledger(), topics.evidence(), topics.commands(), topics.fleet()];
+        for topic in all {
             assert!(topic.len() <= 249 && Name::check(&topic[crate::id::MAX_NAME - 1..]).is_ok(), "{topic}");
         }
         assert_eq!(KafkaTopics::new(Name::new("fettle").unwrap()).alerts(), "fettle.alerts");

@@ -11,11 +11,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use ed25519_dalek::SigningKey;
+use fettle_wire::evidence::{Line, Spectrum};
 use fettle_wire::time::{MINUTE, SECOND};
 use fettle_wire::{
-    AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Frame, Health, Identity,
-    Indicator, Label, Lane, LedgerEntry, Name, NodeAccount, Priority, Quality, Request, Rul, Tally, Verdict, Waveform,
-    json,
+    AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Evidence, Frame, Health,
+    Identity, Indicator, Label, Lane, LedgerEntry, Name, NodeAccount, Occasion, Priority, Quality, Request, Rul, Tally,
+    Verdict, Waveform, json,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -225,6 +226,32 @@ fn an_envelope_with_a_ledger_entry() {
         retired_missing: 0,
     };
     golden_envelope("envelope-ledger.json", Lane::Ledger, false, &entry);
+}
+
+#[test]
+fn an_envelope_with_evidence() {
+    let line = |name: &str, frequency, strength| Line { name: name.into(), frequency, strength };
+    let evidence = Evidence {
+        asset: name("pump-1"),
+        channel: name("acceleration"),
+        time: NOW,
+        occasion: Occasion::Alarm,
+        condition: Some("anomaly".into()),
+        occurrence: Some(3),
+        rate: 25_600.0,
+        unit: "m/s2".into(),
+        scale: 0.0048,
+        offset: -0.5,
+        samples: vec![0x00, 0x00, 0x01, 0x00, 0xff, 0xff, 0xff, 0x7f, 0x00, 0x80],
+        spectrum: Spectrum { frequencies: vec![6.25, 100.5, 12_800.0], values: vec![0.01, 1.25, 0.002] },
+        envelope: Spectrum { frequencies: vec![0.0, 89.6], values: vec![0.0, 3.5] },
+        band: (3_200.0, 6_400.0),
+        joined: 16_384,
+        lines: vec![line("bpfo", 89.62, Some(21.5)), line("ftf", 9.96, None)],
+        speed: Some(25.0),
+        speed_assumed: false,
+    };
+    golden_envelope("envelope-evidence.json", Lane::Evidence, false, &evidence);
 }
 
 fn golden_command(file_name: &str, request: Request) {

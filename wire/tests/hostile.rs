@@ -10,7 +10,7 @@ mod samples;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use fettle_wire::{Alert, Command, Durable, Envelope, Frame, Health, LedgerEntry, cbor, json};
+use fettle_wire::{Alert, Command, Durable, Envelope, Evidence, Frame, Health, LedgerEntry, cbor, json};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -84,6 +84,7 @@ fn decode_all(bytes: &[u8]) {
     check("command", peak(|| Command::decode(bytes)));
     check("alert", peak(|| json::decode::<Alert>(bytes)));
     check("health", peak(|| json::decode::<Health>(bytes)));
+    check("evidence", peak(|| json::decode::<Evidence>(bytes)));
     check("ledger", peak(|| json::decode::<LedgerEntry>(bytes)));
 }
 

@@ -2,7 +2,7 @@
 
 mod samples;
 
-use fettle_wire::{Alert, Command, Durable, Envelope, Frame, Health, LedgerEntry, json};
+use fettle_wire::{Alert, Command, Durable, Envelope, Evidence, Frame, Health, LedgerEntry, json};
 use proptest::prelude::*;
 
 proptest! {
@@ -42,6 +42,12 @@ proptest! {
         let read = json::decode::<LedgerEntry>(text.as_bytes()).expect("a ledger entry");
         prop_assert!(read.readings.balances() && read.nodes.iter().all(fettle_wire::NodeAccount::balances));
         prop_assert_eq!(read, entry);
+    }
+
+    #[test]
+    fn evidence(evidence in samples::evidence()) {
+        let text = json::encode(&evidence).expect("encodable");
+        prop_assert_eq!(json::decode::<Evidence>(text.as_bytes()).expect("evidence"), evidence);
     }
 
     #[test]

@@ -134,6 +134,26 @@ fn ledger_entries_fit_their_schema_and_wrong_ones_do_not() {
 }
 
 #[test]
+fn evidence_fits_its_schema_and_wrong_one_does_not() {
+    let schema = schema!("evidence");
+    samples_fit(&schema, samples::evidence());
+    let wrong = [
+        ("/occasion", value!("whim")),
+        ("/rate", value!(0)),
+        ("/samples", value!("not base 64")),
+        ("/samples", value!("A".repeat(16_388))),
+        ("/spectrum/values", value!(vec![0.0; 513])),
+        ("/band", value!([1.0])),
+        ("/lines/0/frequency", value!(-1.0)),
+    ];
+    let good = &golden("envelope-evidence")["body"];
+    wrong_samples_are_refused(&schema, include_str!("../schema/evidence.schema.json"), good, &wrong);
+    let mut nameless = good.clone();
+    nameless.as_object_mut().expect("an object").remove("condition");
+    assert!(!schema.is_valid(&nameless), "an alarm without its condition");
+}
+
+#[test]
 fn commands_fit_their_schema_and_wrong_ones_do_not() {
     let schema = schema!("command");
     samples_fit(&schema, samples::command());

@@ -69,7 +69,14 @@ fn birth(commit_interval: u64) -> Birth {
         identity: Identity { site: plant::site(), agent: plant::name("gateway"), incarnation: 7 },
         topics: KafkaTopics::new(plant::name("fettle")),
         key: None,
-        limits: Limits { batch: 1000, commit_interval, keep_bytes: 1 << 30, keep: i64::MAX, outbox_bytes: 1 << 26 },
+        limits: Limits {
+            batch: 1000,
+            commit_interval,
+            keep_bytes: 1 << 30,
+            keep: i64::MAX,
+            outbox_bytes: 1 << 26,
+            evidence_bytes: 1 << 26,
+        },
     }
 }
 

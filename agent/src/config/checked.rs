@@ -36,6 +36,8 @@ pub struct Checked {
     pub journal: JournalConfig,
     /// What waits for Kafka.
     pub outbox: OutboxConfig,
+    /// Bytes of raw samples around alarms that are kept.
+    pub evidence_bytes: u64,
     /// How often each asset's account goes to Kafka.
     pub ledger_interval: Duration,
     /// Where metrics, health and status are served; loopback.

@@ -57,7 +57,7 @@ fn interval(section: &Section<'_, '_>, key: &'static str, [least, most, default]
 }
 
 /// Reads a size of at least `least`, or takes `default`.
-fn bytes(section: &Section<'_, '_>, key: &'static str, least: u64, default: u64) -> u64 {
+pub(super) fn bytes(section: &Section<'_, '_>, key: &'static str, least: u64, default: u64) -> u64 {
     let rule = format!("must be at least {}, and {SIZE_FORM}", exact_size(least));
     let remedy = format!("write \"{}\" if in doubt", exact_size(default));
     section.get(key, Rule(&rule, &remedy), |v| size(v.as_str()?).filter(|s| *s >= least)).unwrap_or(default)

@@ -1,10 +1,14 @@
-//! The section `[engine]`: what is typed becomes [`Settings`], whose own rules then judge it.
+//! The sections `[engine]` and `[waveform]`: what is typed becomes [`Settings`], whose own rules then judge it.
 
 use std::time::Duration;
 
 use fettle_models::{Settings, UnknownPolicy};
+use fettle_wire::time::{DAY, SECOND};
+use toml::de::DeValue;
 
-use super::quantity::{DURATION_FORM, micros, show_duration};
+use super::checked::{JournalConfig, OutboxConfig};
+use super::compile::bytes;
+use super::quantity::{DURATION_FORM, micros, show_duration, show_size};
 use super::raw::{Rule, Section, number, whole};
 
 pub(super) fn engine(section: &Section<'_, '_>) -> Settings {
@@ -23,6 +27,39 @@ pub(super) fn engine(section: &Section<'_, '_>) -> Settings {
     }
     section.finish();
     settings
+}
+
+/// Reads `[waveform]` into the settings, and how many bytes of raw samples are kept.
+pub(super) fn waveform(
+    section: &Section<'_, '_>,
+    journal: &JournalConfig,
+    outbox: &OutboxConfig,
+    settings: &mut Settings,
+) -> u64 {
+    let default = Settings::default();
+    let rule = Rule("must be a whole number from 1 to 100000", "write 240 if in doubt");
+    let typed = section.get("blocks_per_minute", rule, whole(1..=100_000_u32));
+    settings.waveform_blocks_per_minute = typed.unwrap_or(default.waveform_blocks_per_minute);
+    let rule = format!("must be from 1s to 30d, and {DURATION_FORM}");
+    let read = |v: &DeValue<'_>| micros(v.as_str()?).filter(|t| (SECOND..=30 * DAY).contains(t));
+    let typed = section.get("publish", Rule(&rule, "write \"1h\" if in doubt"), read);
+    settings.waveform_publish = typed.unwrap_or(default.waveform_publish);
+    let most = (64 << 20).min(journal.max_bytes / 16);
+    let evidence = bytes(section, "evidence_bytes", 1 << 20, most);
+    let (room, others) = (journal.max_bytes / 4 * 3, journal.keep_bytes.saturating_add(outbox.max_bytes));
+    let sum = others.saturating_add(evidence);
+    // Where the other two alone are too much, that has been said.
+    if others <= room && sum > room {
+        let rule = format!(
+            "journal.keep_bytes + outbox.max_bytes + waveform.evidence_bytes = {} must fit into three quarters of journal.max_bytes, {}",
+            show_size(sum),
+            show_size(room)
+        );
+        let remedy = "raise journal.max_bytes or lower one of the three";
+        section.report_value("evidence_bytes", show_size(evidence), Rule(&rule, remedy));
+    }
+    section.finish();
+    evidence
 }
 
 fn spans(section: &Section<'_, '_>, settings: &mut Settings) {

@@ -59,7 +59,8 @@ fn compile_root(root: &Section<'_, '_>, file: &Path, folder: &Path) -> (Checked,
     let sign = root.get("sign", Rule("must be true or false", "write true to sign what goes to Kafka"), switch);
     let journal = compile::journal(&root.section("journal"));
     let outbox = compile::outbox(&root.section("outbox"), &journal);
-    let engine = engine::engine(&root.section("engine"));
+    let mut engine = engine::engine(&root.section("engine"));
+    let evidence_bytes = engine::waveform(&root.section("waveform"), &journal, &outbox, &mut engine);
     let registry_file = compile::registry_file(root, folder);
     let registry = match registry_file {
         Some(_) => Registry::default(),
@@ -75,6 +76,7 @@ fn compile_root(root: &Section<'_, '_>, file: &Path, folder: &Path) -> (Checked,
         registry,
         outbox,
         journal,
+        evidence_bytes,
         ledger_interval: compile::ledger(&root.section("ledger")),
         http_listen: compile::http(&root.section("http")),
         clock: compile::clock(&root.section("clock")),
@@ -178,6 +180,7 @@ mod tests {
     fn a_small_store_shrinks_what_it_keeps_by_itself() {
         let checked = load_text(&format!("{MINIMAL}[journal]\nmax_bytes = \"64MiB\"\n")).unwrap();
         assert_eq!((checked.journal.keep_bytes, checked.outbox.max_bytes), (32 << 20, 8 << 20));
+        assert_eq!(checked.evidence_bytes, 4 << 20);
     }
 
     #[test]
@@ -194,6 +197,7 @@ mod tests {
         );
         let minimal = load_text(MINIMAL).unwrap();
         assert_eq!((checked.journal, checked.outbox), (minimal.journal, minimal.outbox));
+        assert_eq!(checked.evidence_bytes, minimal.evidence_bytes);
         let inline = registry.replacen("generation", "site = \"a\"\nagent = \"b\"\nstore = \"s\"\ngeneration", 1);
         let rest = "[mqtt]\nhost = \"h\"\n[kafka]\nbrokers = \"k:9092\"\n";
         let checked = load_text(&format!("{inline}{rest}")).unwrap_or_else(|e| panic!("{e}"));
@@ -225,10 +229,12 @@ mod tests {
             "engine",
             "journal",
             "outbox",
+            "waveform",
             "ledger",
             "http",
             "clock",
             "assets.a",
+            "assets.a.bearing_geometry",
             "[[assets.a.components]]",
             "assets.a.channels.b",
         ];

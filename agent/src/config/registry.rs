@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fettle_models::settings::MAX_CHANNELS;
-use fettle_models::{AssetSpec, ChannelSpec, Component, Registry, Role, Settings};
+use fettle_models::{AssetSpec, BearingGeometry, ChannelSpec, Component, Registry, Role, Settings};
 use fettle_wire::unit::Dimension;
 use fettle_wire::{Name, Unit};
 use toml::de::DeValue;
@@ -69,11 +69,42 @@ fn asset_spec(section: &Section<'_, '_>) -> AssetSpec {
             |v| plain(v).filter(|m| matches!(m.as_str(), "rigid" | "flexible")),
         ),
         bearing: text("bearing", "6205"),
+        bearing_geometry: bearing_geometry(&section.section("bearing_geometry")),
         components: components(section),
         channels: channels(section),
     };
     section.finish();
     spec
+}
+
+/// What the bearing's data sheet says; every field of it, or none.
+fn bearing_geometry(section: &Section<'_, '_>) -> Option<BearingGeometry> {
+    if !section.is_present() {
+        return None;
+    }
+    let rule = Rule("must be a whole number from 3 to 200", "write how many balls or rollers one row has, e.g. 9");
+    let balls = section.require("balls", rule, whole(3..=200_u32));
+    let length = |key: &'static str, example: &str| {
+        let remedy = format!("write the data sheet's number in mm, e.g. {example}");
+        section.require(key, Rule("must be a finite number above 0", &remedy), positive)
+    };
+    let (ball, pitch) = (length("ball_diameter_mm", "7.94"), length("pitch_diameter_mm", "39.04"));
+    let remedy = "write the data sheet's angle, or remove the line for a deep groove bearing under radial load";
+    let rule = Rule("must be a number of degrees from 0 to below 90", remedy);
+    let angle = section.get("contact_angle_deg", rule, |v| number(v).filter(|a| (0.0..90.0).contains(a)));
+    if let (Some(ball), Some(pitch)) = (ball, pitch)
+        && pitch <= ball
+    {
+        let rule = format!("must be above ball_diameter_mm = {ball}: the balls run on a circle wider than themselves");
+        section.report("pitch_diameter_mm", Rule(&rule, "correct one of the two"));
+    }
+    section.finish();
+    Some(BearingGeometry {
+        balls: balls?,
+        ball_diameter_mm: ball?,
+        pitch_diameter_mm: pitch?,
+        contact_angle_deg: angle.unwrap_or(0.0),
+    })
 }
 
 fn components(section: &Section<'_, '_>) -> Vec<Component> {
@@ -139,12 +170,13 @@ fn channel_spec(section: &Section<'_, '_>) -> Option<ChannelSpec> {
     let kind = section.require("kind", rule, plain);
     let unit = section.require("unit", Rule(&unit_rule(), "write the code of what the sensor sends"), unit);
     let rule = Rule(
-        "must be monitored or operating",
-        "write \"operating\" for speed and load, which explain the others; else remove the line",
+        "must be monitored, operating or recorded",
+        "write \"operating\" for speed and load, which explain the others, \"recorded\" for what is not to be judged; else remove the line",
     );
     let role = section.get("role", rule, |v| match v.as_str()? {
         "monitored" => Some(Role::Monitored),
         "operating" => Some(Role::Operating),
+        "recorded" => Some(Role::Recorded),
         _ => None,
     });
     let rule = Rule(
@@ -187,6 +219,8 @@ fn check_kind(section: &Section<'_, '_>, kind: &str, unit: Unit) {
     use Dimension as D;
     let fitting: &[D] = match kind {
         "vibration" => &[D::Velocity, D::Acceleration, D::Length, D::One],
+        // A waveform channel: see `fettle_models::derived`.
+        "acceleration" => &[D::Acceleration],
         "temperature" => &[D::Temperature],
         "pressure" => &[D::Pressure],
         "speed" => &[D::RotationRate, D::Frequency, D::Velocity, D::One],

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use fettle_models::{Act, Reading, Source};
+use fettle_models::indicate::waveform::Block;
+use fettle_models::{Act, Reading, Source, WaveformBlock};
 use fettle_wire::frame::FrameError;
 use fettle_wire::time::DAY;
 use fettle_wire::topic::{self, Native};
-use fettle_wire::{ClockQuality, Command, Frame, Name, Quality, RecordId, Request, json};
+use fettle_wire::{ClockQuality, Command, Frame, Name, Quality, RecordId, Request, Tally, Waveform, json};
 
 use super::Core;
 use super::generation::Generation;
@@ -137,8 +138,21 @@ impl Core {
             Admission::Stop(_) => return self.touch(asset),
         };
         if frame.waveform.is_some() || channel.is_some() {
-            slot.door.reject("waveform_not_configured", frame.weight());
-            return self.touch(asset);
+            let tally = match (&frame.waveform, channel) {
+                (Some(waveform), Some(channel)) if *frame.channels == [channel] => {
+                    let block = WaveformBlock { channel, time: base, restamped, block: block_of(&frame, waveform) };
+                    self.engine.waveform(&now, asset, &block, &mut self.outputs)
+                }
+                // A waveform on the topic of readings, readings on that of a waveform, or another channel than the topic's.
+                _ => {
+                    let mut tally = Tally { received: frame.weight(), ..Tally::default() };
+                    tally.reject("waveform_topic", frame.weight());
+                    tally
+                }
+            };
+            slot.door.tally.add(&tally);
+            self.touch(asset);
+            return self.emit_outputs();
         }
         let flags: BTreeMap<u32, Quality> = frame.flags.iter().copied().collect();
         let readings = frame.readings.iter().enumerate().map(|(i, (channel, offset, value))| Reading {
@@ -347,6 +361,12 @@ impl Core {
         // Every asset may have changed: all are written with this commit, so that no replay crosses a generation.
         self.pending.everything = true;
     }
+}
+
+/// The waveform of a frame as the engine takes it.
+fn block_of<'a>(frame: &Frame<'a>, waveform: &Waveform<'a>) -> Block<'a> {
+    let Waveform { rate, scale, offset, samples } = *waveform;
+    Block { boot: frame.boot, sequence: frame.sequence, uptime: frame.uptime, rate, scale, offset, samples }
 }
 
 fn reason_of(error: &FrameError) -> &'static str {

@@ -11,12 +11,13 @@ use std::collections::VecDeque;
 use fettle_wire::{Lane, Name};
 
 use super::dead::{DeadLetter, MAX_DEAD};
+use super::evidence::Kept;
 use super::{Core, Effect};
 use crate::journal::entry::{Entry, Header};
 use crate::journal::snapshot::{self, AssetSnapshot, Bytes, SharedSnapshot};
 use crate::journal::store::Write;
-use crate::journal::{self, SEAL_BYTES, SHARED_KEY, batch_key, dead_key, seal, snapshot_key};
-use crate::outbox::record;
+use crate::journal::{self, SEAL_BYTES, SHARED_KEY, batch_key, dead_key, evidence_key, seal, snapshot_key};
+use crate::outbox::{LANES, record};
 
 /// How long deletions alone may wait for a commit, microseconds.
 const DELETIONS_WAIT: u64 = 1_000_000;
@@ -50,6 +51,8 @@ pub(super) struct Batch {
     /// Assets whose snapshot must go with this commit.
     pub(super) snapshots: Vec<Name>,
     pub(super) dead: Vec<DeadLetter>,
+    /// Raw samples around alarms.
+    pub(super) captures: Vec<Kept>,
     /// An alarm was raised.
     pub(super) urgent: bool,
     /// The shared snapshot must go with this commit.
@@ -228,6 +231,12 @@ impl Core {
                 self.pending.writes.push(Write::Delete(dead_key(oldest).to_vec()));
             }
             self.journal.dead += 1;
+        }
+        for kept in std::mem::take(&mut self.pending.captures) {
+            let bytes = self.put(&evidence_key(self.evidence.next()), &kept.encode());
+            for number in self.evidence.wrote(bytes, self.limits.evidence_bytes) {
+                self.pending.writes.push(Write::Delete(evidence_key(number).to_vec()));
+            }
         }
         for asset in std::mem::take(&mut self.pending.retired) {
             self.pending.writes.push(Write::Delete(snapshot_key(&asset)));
@@ -432,7 +441,7 @@ impl Core {
     }
 
     /// Next sequence of each outbox lane.
-    pub fn lanes(&self) -> [u64; 3] {
+    pub fn lanes(&self) -> [u64; LANES] {
         self.lanes
     }
 }

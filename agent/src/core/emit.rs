@@ -29,6 +29,18 @@ impl Core {
                     self.emit(Lane::Alerts, &alert.asset, &about, &alert);
                     self.pending.urgent |= !self.replaying;
                 }
+                Output::Evidence(evidence) => {
+                    let occasion = serde_json::to_string(&evidence.occasion).unwrap_or_default();
+                    let (time, occurrence) =
+                        (evidence.time.to_be_bytes(), evidence.occurrence.unwrap_or(0).to_be_bytes());
+                    let condition = evidence.condition.as_deref().unwrap_or_default().as_bytes();
+                    let (asset, channel) = (evidence.asset.as_bytes(), evidence.channel.as_bytes());
+                    let about = [asset, channel, &time, occasion.as_bytes(), condition, &occurrence];
+                    self.emit(Lane::Evidence, &evidence.asset, &about, &*evidence);
+                }
+                // What is replayed lies in the store already.
+                Output::Capture(_) if self.replaying => {}
+                Output::Capture(capture) => self.pending.captures.push((*capture).into()),
                 Output::Health(health) => {
                     let (end, revision) = (health.window_end.to_be_bytes(), health.revision.to_be_bytes());
                     self.emit(Lane::Health, &health.asset, &[health.asset.as_bytes(), &end, &revision], &health);
@@ -64,7 +76,7 @@ impl Core {
         let site = &self.identity.site;
         let kafka_key = match lane {
             Lane::Ledger => topic::ledger_key(site, &self.identity.agent, asset),
-            Lane::Alerts | Lane::Health => topic::asset_key(site, asset),
+            Lane::Alerts | Lane::Health | Lane::Evidence => topic::asset_key(site, asset),
         };
         self.pending.put_record(lane, sequence, asset, kafka_key, payload);
     }

@@ -19,6 +19,7 @@ mod apply;
 mod commit;
 pub mod dead;
 mod emit;
+pub mod evidence;
 pub mod generation;
 mod recover;
 mod slot;
@@ -34,7 +35,7 @@ use crate::acquire::Inbound;
 use crate::acquire::template::Templates;
 use crate::journal::entry::{Entry, EntryError, Message, Stored};
 use crate::journal::snapshot::Shared;
-use crate::outbox::Outbox;
+use crate::outbox::{LANES, Outbox};
 use commit::{Batch, Journal};
 use generation::Generation;
 use slot::Slots;
@@ -112,6 +113,8 @@ pub struct Limits {
     pub keep: i64,
     /// Bytes of records that may wait for Kafka.
     pub outbox_bytes: u64,
+    /// Bytes of raw samples around alarms that are kept.
+    pub evidence_bytes: u64,
 }
 
 /// What the core was born with.
@@ -144,7 +147,8 @@ pub struct Core {
     journal: Journal,
     pending: Batch,
     /// Next sequence of each lane, including records of the pending batch.
-    lanes: [u64; 3],
+    lanes: [u64; LANES],
+    evidence: evidence::Index,
     now: Arrival,
     outputs: Vec<Output>,
     /// Alarms that left before their commit and were delivered before it, too.
@@ -282,6 +286,7 @@ impl Core {
             Lane::Alerts => self.topics.alerts(),
             Lane::Health => self.topics.health(),
             Lane::Ledger => self.topics.ledger(),
+            Lane::Evidence => self.topics.evidence(),
         }
     }
 
@@ -308,6 +313,11 @@ impl Core {
     /// The outbox, for status.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The raw samples kept, for status.
+    pub fn evidence(&self) -> evidence::EvidenceStatus {
+        self.evidence.status()
     }
 
     /// The generation in force.

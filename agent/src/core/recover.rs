@@ -8,13 +8,13 @@ use fettle_wire::{Arrival, Lane};
 use super::commit::{Batch, Journal, Mark};
 use super::generation::Generation;
 use super::slot::{Slot, Slots};
-use super::{Birth, Core, Limits};
+use super::{Birth, Core, Limits, evidence};
 use crate::acquire::template::Templates;
 use crate::journal::entry::{EntryError, Header, next_stored};
 use crate::journal::snapshot::{self, AssetSnapshot, SharedSnapshot, asset_of};
 use crate::journal::store::{Store, StoreError};
-use crate::journal::{self, Damage, SHARED_KEY, batch_key, number_of, open};
-use crate::outbox::{Outbox, record};
+use crate::journal::{Damage, SEAL_BYTES, SHARED_KEY, batch_key, evidence_key, number_of, open};
+use crate::outbox::{LANES, Outbox, record};
 
 /// Why the agent cannot start from its store.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ impl Core {
         let templates =
             Templates::new(&in_force.templates()).map_err(|(_, e)| RecoverError::Generation(e.to_string()))?;
         let mut outbox = Outbox::new(birth.limits.outbox_bytes);
-        outbox.set_next_sequences(header.map_or([0; 3], |h| h.lanes));
+        outbox.set_next_sequences(header.map_or([0; LANES], |h| h.lanes));
         let next = last.as_ref().and_then(|(key, _)| number_of(key)).map_or(1, |n| n + 1);
         let core = Self {
             identity: birth.identity,
@@ -125,14 +125,15 @@ impl Core {
             journal: Journal::new(
                 next,
                 header.map_or(0, |h| h.position)
-                    + last.as_ref().map_or(0, |(_, value)| (value.len() - journal::SEAL_BYTES) as u64),
+                    + last.as_ref().map_or(0, |(_, value)| (value.len() - SEAL_BYTES) as u64),
                 header.map_or(0, |h| h.dead),
             ),
             pending: Batch::default(),
-            lanes: header.map_or([0; 3], |h| h.lanes),
+            lanes: header.map_or([0; LANES], |h| h.lanes),
             now: header.map_or(Arrival::default(), |h| h.arrival),
             outputs: Vec::new(),
             early: std::collections::VecDeque::new(),
+            evidence: load_evidence(store)?,
             replaying: true,
             observed: None,
         };
@@ -272,6 +273,18 @@ fn load_assets(store: &dyn Store, engine: &mut Engine) -> Result<Slots, RecoverE
     failure.map_or(Ok(slots), Err)
 }
 
+/// What evidence the store holds; only its size is asked, so damage shows when somebody looks at it.
+fn load_evidence(store: &dyn Store) -> Result<evidence::Index, StoreError> {
+    let mut index = evidence::Index::default();
+    store.scan(&evidence_key(0), b"f", &mut |key, value| {
+        if let Some(number) = number_of(key) {
+            index.found(number, value.len().saturating_sub(SEAL_BYTES) as u64);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(index)
+}
+
 fn first_batch(store: &dyn Store) -> Result<Option<u64>, StoreError> {
     let mut first = None;
     store.scan(&batch_key(0), &[b'z' + 1], &mut |key, _| {
@@ -298,6 +311,7 @@ impl Limits {
             keep_bytes: config.journal.keep_bytes,
             keep: i64::try_from(config.journal.keep.as_micros()).unwrap_or(i64::MAX),
             outbox_bytes: config.outbox.max_bytes,
+            evidence_bytes: config.evidence_bytes,
         }
     }
 }

@@ -87,6 +87,10 @@ pub static METRICS: &[Metric] = &[
     counter("fettle_agent_dead_letters_total", "Messages put aside because they could not be used.", |r| count(r.dead_letters.count)),
     gauge("fettle_agent_dead_letters_kept", "Of those, the ones kept for inspection.", |r| count(r.dead_letters.kept)),
     counter("fettle_agent_dead_letters_dropped_total", "Of those, the ones dropped to keep the bound.", |r| count(r.dead_letters.dropped)),
+    gauge("fettle_agent_evidence_blocks", "Raw waveform blocks kept around alarms.", |r| count(r.evidence.blocks)),
+    gauge("fettle_agent_evidence_bytes", "Bytes of those blocks; waveform.evidence_bytes is the bound.", |r| count(r.evidence.bytes)),
+    counter("fettle_agent_evidence_written_total", "Such blocks written.", |r| count(r.evidence.written)),
+    counter("fettle_agent_evidence_given_up_total", "Of those, the ones given up to keep the bound, oldest first.", |r| count(r.evidence.given_up)),
     gauge("fettle_agent_recovery_replayed_entries", "Entries replayed by the last start.", |r| count(r.recovery.entries_replayed)),
     gauge("fettle_agent_recovery_seconds", "How long that took.", |r| r.recovery.seconds),
 ];

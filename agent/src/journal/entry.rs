@@ -3,8 +3,11 @@
 //! A batch is what one commit appends: a header, then entries as `kind u8, version u8, length, payload`. Lengths and
 //! numbers are LEB128 varints (signed ones zigzag). A reader that meets an unknown kind or version stops: an entry that
 //! is not understood cannot be skipped, because every later state depends on it.
+//!
+//! Between header and entries may stand one extension, with kind 0: lanes that are younger than the header. It is written
+//! once such a lane has been used, so an older build reads a store that has none.
 
-use fettle_wire::{Arrival, ClockQuality};
+use fettle_wire::{Arrival, ClockQuality, Lane};
 
 /// One MQTT message as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +139,7 @@ pub struct Header {
     /// Replay must begin at this batch number (J4).
     pub replay_from: u64,
     /// Next sequence of each outbox lane after this batch, in the order of [`fettle_wire::Lane::ALL`].
-    pub lanes: [u64; 3],
+    pub lanes: [u64; Lane::ALL.len()],
     /// Next dead letter number after this batch.
     pub dead: u64,
     /// Bytes of all batches ever appended before this one: the difference of two is the size between them.
@@ -167,6 +170,10 @@ const RELEASE: u8 = 5;
 const REMOTE_SCORE: u8 = 6;
 const LABEL: u8 = 7;
 const VERSION: u8 = 1;
+/// Stands where an entry's kind would.
+const EXTENSION: u8 = 0;
+/// Lanes of which the header itself has the sequence.
+const FIRST_LANES: usize = 3;
 
 impl Entry {
     /// When the entry reached the agent.
@@ -245,20 +252,35 @@ impl Header {
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_arrival(out, &self.arrival);
         put(out, self.replay_from);
-        self.lanes.iter().for_each(|n| put(out, *n));
+        self.lanes[..FIRST_LANES].iter().for_each(|n| put(out, *n));
         put(out, self.dead);
         put(out, self.position);
+        if self.lanes[FIRST_LANES..].iter().any(|n| *n > 0) {
+            let mut body = Vec::new();
+            self.lanes[FIRST_LANES..].iter().for_each(|n| put(&mut body, *n));
+            out.extend_from_slice(&[EXTENSION, VERSION]);
+            put_bytes(out, &body);
+        }
     }
 
     /// Reads a header from the front of a batch, leaving the entries.
     pub fn decode(bytes: &mut &[u8]) -> Result<Self, EntryError> {
-        Ok(Self {
-            arrival: take_arrival(bytes)?,
-            replay_from: take(bytes)?,
-            lanes: [take(bytes)?, take(bytes)?, take(bytes)?],
-            dead: take(bytes)?,
-            position: take(bytes)?,
-        })
+        let mut header = Self { arrival: take_arrival(bytes)?, replay_from: take(bytes)?, ..Self::default() };
+        for lane in &mut header.lanes[..FIRST_LANES] {
+            *lane = take(bytes)?;
+        }
+        (header.dead, header.position) = (take(bytes)?, take(bytes)?);
+        if let [EXTENSION, version, rest @ ..] = *bytes {
+            if *version != VERSION {
+                return Err(EntryError::Unknown { kind: EXTENSION, version: *version });
+            }
+            *bytes = rest;
+            let mut body = take_bytes(bytes)?;
+            for lane in &mut header.lanes[FIRST_LANES..] {
+                *lane = take(&mut body)?;
+            }
+        }
+        Ok(header)
     }
 }
 
@@ -462,10 +484,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_batch_reads_back_as_written(
-            arrival in arrivals(), numbers in any::<[u64; 6]>(), entries in proptest::collection::vec(entries(), 0..6)
+            arrival in arrivals(), numbers in any::<[u64; 7]>(), entries in proptest::collection::vec(entries(), 0..6)
         ) {
-            let [replay_from, a, b, c, dead, position] = numbers;
-            let header = Header { arrival, replay_from, lanes: [a, b, c], dead, position };
+            let [replay_from, a, b, c, d, dead, position] = numbers;
+            let header = Header { arrival, replay_from, lanes: [a, b, c, d], dead, position };
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
             entries.iter().for_each(|e| e.encode(&mut bytes));
@@ -476,6 +498,23 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode_all(&bytes);
         }
+    }
+
+    #[test]
+    fn a_header_without_younger_lanes_is_the_one_that_older_builds_read() {
+        let mut older = Vec::new();
+        put_arrival(&mut older, &Arrival::default());
+        [1, 2, 3, 4, 5, 6].into_iter().for_each(|n| put(&mut older, n));
+        let mut bytes = Vec::new();
+        let header = Header { replay_from: 1, lanes: [2, 3, 4, 0], dead: 5, position: 6, ..Header::default() };
+        header.encode(&mut bytes);
+        assert_eq!(bytes, older);
+        assert_eq!(Header::decode(&mut &older[..]), Ok(header));
+        let mut younger = Vec::new();
+        Header { lanes: [2, 3, 4, 9], ..header }.encode(&mut younger);
+        assert_eq!(younger[older.len()..], [EXTENSION, VERSION, 1, 9]);
+        younger[older.len() + 1] = 9;
+        assert_eq!(Header::decode(&mut &younger[..]), Err(EntryError::Unknown { kind: EXTENSION, version: 9 }));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `M` | the store's [`Format`]: version, incarnation |
 //! | `d` + number | a dead letter ([`crate::core::dead::DeadLetter`]) |
+//! | `e` + number | raw samples around an alarm ([`crate::core::evidence::Kept`]) |
 //! | `g` | the shared snapshot: generation, command offsets, quarantine |
 //! | `o` + lane + sequence | an outbox record |
 //! | `s` + asset | an asset's snapshot |
@@ -163,7 +164,7 @@ fn checksum(key: &[u8], payload: &[u8]) -> u32 {
 /// A key as a person can read it: its prefix, then text or number.
 pub fn readable(key: &[u8]) -> String {
     match key {
-        [b'z' | b'd', number @ ..] if number.len() == 8 => {
+        [b'z' | b'd' | b'e', number @ ..] if number.len() == 8 => {
             format!("{}{}", char::from(key[0]), number.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)))
         }
         _ => String::from_utf8_lossy(key).into_owned(),
@@ -180,6 +181,11 @@ pub fn dead_key(number: u64) -> [u8; 9] {
     numbered(b'd', number)
 }
 
+/// The key of evidence `number`.
+pub fn evidence_key(number: u64) -> [u8; 9] {
+    numbered(b'e', number)
+}
+
 /// The key of the snapshot of `asset`.
 pub fn snapshot_key(asset: &str) -> Vec<u8> {
     [b"s", asset.as_bytes()].concat()
@@ -191,7 +197,7 @@ fn numbered(prefix: u8, number: u64) -> [u8; 9] {
     key
 }
 
-/// The number in a key made by [`batch_key`] or [`dead_key`].
+/// The number in a key made by [`batch_key`], [`dead_key`] or [`evidence_key`].
 pub fn number_of(key: &[u8]) -> Option<u64> {
     key.get(1..)?.try_into().ok().map(u64::from_be_bytes)
 }

@@ -3,7 +3,7 @@
 //! Place in the flow: engine -> outbox -> uplink. The records lie in the store; this is the index over them, a state
 //! machine without I/O. Invariants: O1: a record leaves only on Kafka's delivery report. O2: within a lane, records are
 //! handed to Kafka in ascending sequence (the fleet gateway takes a lower sequence for a duplicate). O3: alarms go
-//! first, then health records, then ledger entries; after Kafka was away nothing else leaves until they are delivered. O4: `bytes <= max_bytes` after every [`Outbox::thin`], unless only
+//! first, then health records, then ledger entries, then evidence; after Kafka was away nothing else leaves until they are delivered. O4: `bytes <= max_bytes` after every [`Outbox::thin`], unless only
 //! records in flight remain.
 //!
 //! A record is never changed here, and librdkafka is never the keeper of anything.
@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use fettle_wire::Lane;
 
+/// How many lanes there are.
+pub const LANES: usize = Lane::ALL.len();
 /// The most records handed to Kafka and not yet reported on.
 pub const MAX_IN_FLIGHT: usize = 1000;
 
@@ -64,7 +66,7 @@ pub struct LaneStatus {
 /// Index over the records that wait.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    lanes: [LaneIndex; 3],
+    lanes: [LaneIndex; LANES],
     bytes: u64,
     max_bytes: u64,
     /// While Kafka cannot be reached only alarms are handed over: what lies in the client's queue already cannot be
@@ -107,12 +109,12 @@ impl Outbox {
     }
 
     /// Next sequence of every lane.
-    pub fn next_sequences(&self) -> [u64; 3] {
-        [0, 1, 2].map(|i| self.lanes[i].next)
+    pub fn next_sequences(&self) -> [u64; LANES] {
+        std::array::from_fn(|i| self.lanes[i].next)
     }
 
     /// Takes up the counters of a recovered store.
-    pub fn set_next_sequences(&mut self, next: [u64; 3]) {
+    pub fn set_next_sequences(&mut self, next: [u64; LANES]) {
         for (lane, next) in self.lanes.iter_mut().zip(next) {
             lane.next = next;
         }
@@ -189,15 +191,15 @@ impl Outbox {
         known
     }
 
-    /// At the bound, makes room down to nine tenths of it: first every other waiting health record, oldest first, again
-    /// and again, so that what is older gets coarser; then ledger entries; alarms last. Returns what to delete.
+    /// At the bound, makes room down to nine tenths of it: first every other waiting record of evidence, oldest first, again
+    /// and again, so that what is older gets coarser; then health records likewise; then ledger entries; alarms last. Returns what to delete.
     pub fn thin(&mut self) -> Vec<(Lane, u64)> {
         let mut dropped = Vec::new();
         if self.bytes <= self.max_bytes {
             return dropped;
         }
         let target = self.max_bytes / 10 * 9;
-        for lane in [Lane::Health, Lane::Ledger, Lane::Alerts] {
+        for lane in [Lane::Evidence, Lane::Health, Lane::Ledger, Lane::Alerts] {
             while self.bytes > target {
                 let waiting = self.lanes[index(lane)].queue.len() - self.lanes[index(lane)].in_flight;
                 if waiting == 0 {
@@ -263,6 +265,7 @@ pub const fn index(lane: Lane) -> usize {
         Lane::Alerts => 0,
         Lane::Health => 1,
         Lane::Ledger => 2,
+        Lane::Evidence => 3,
     }
 }
 
@@ -342,6 +345,22 @@ mod tests {
         assert_eq!(outbox.next_to_send(), Some((Lane::Ledger, 1)));
         assert_eq!(outbox.push(Lane::Ledger, 2, 10, 0, "pump"), None);
         assert_eq!(outbox.len(), 2);
+    }
+
+    #[test]
+    fn evidence_goes_last_and_is_the_first_to_be_thinned() {
+        let mut outbox = Outbox::new(100);
+        for n in 0..5 {
+            outbox.push(Lane::Evidence, n, 10, 0, "");
+            outbox.push(Lane::Health, n, 10, 0, "");
+        }
+        outbox.push(Lane::Ledger, 0, 10, 0, "pump");
+        assert_eq!(outbox.thin(), [(Lane::Evidence, 0), (Lane::Evidence, 2)]);
+        let order: Vec<Lane> = std::iter::from_fn(|| outbox.next_to_send()).map(|r| r.0).collect();
+        assert!(order[..5].iter().all(|l| *l == Lane::Health) && order[5] == Lane::Ledger, "{order:?}");
+        assert_eq!(order[6..], [Lane::Evidence; 3]);
+        let key = record::key(Lane::Evidence, 7);
+        assert_eq!((key[1], record::of_key(&key)), (3, Some((Lane::Evidence, 7))), "as it lies in stores");
     }
 
     #[test]

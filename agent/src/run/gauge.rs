@@ -13,7 +13,7 @@ use crate::config::Checked;
 use crate::core::{Core, Recovered};
 use crate::journal::lmdb::Lmdb;
 use crate::journal::store::Store;
-use crate::status::report::{AssetStatus, LaneStatus, Phase, Quarantined, Report, Spread};
+use crate::status::report::{AssetStatus, EvidenceStatus, LaneStatus, Phase, Quarantined, Report, Spread};
 use crate::uplink::FromKafka;
 
 /// The least microseconds between reports.
@@ -236,6 +236,9 @@ impl Gauge {
         self.report.engine.quarantined = quarantined;
         self.report.assets = assets;
         self.report.ledger = total;
+        let kept = core.evidence();
+        self.report.evidence =
+            EvidenceStatus { blocks: kept.blocks, bytes: kept.bytes, written: kept.written, given_up: kept.given_up };
         let journal = core.journal();
         self.report.dead_letters.kept = journal.dead;
         self.report.dead_letters.count = journal.dead_total;

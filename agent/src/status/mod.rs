@@ -3,6 +3,7 @@
 //! `report` is the picture, `table` lays it out for a terminal, [`fetch`] gets it from the running agent. `status` never
 //! opens the store: it works beside the agent, as any user of the machine. `letters` lists the dead letters and does.
 
+pub mod evidence;
 pub mod letters;
 pub mod report;
 pub mod table;
@@ -146,6 +147,7 @@ pub(crate) mod tests {
             (Lane::Alerts.as_str().to_owned(), lane(2, 10)),
             (Lane::Health.as_str().to_owned(), lane(800, 3_500)),
             (Lane::Ledger.as_str().to_owned(), lane(10, 490)),
+            (Lane::Evidence.as_str().to_owned(), lane(0, 24)),
         ]);
         report.outbox_max_bytes = 256 << 20;
         report.ledger = tally.clone();
@@ -174,6 +176,7 @@ pub(crate) mod tests {
             evaluations: 4_320,
         };
         report.dead_letters = DeadLetterStatus { kept: 5, count: 6, dropped: 1 };
+        report.evidence = EvidenceStatus { blocks: 12, bytes: 98_304, written: 14, given_up: 2 };
         report.recovery = RecoveryStatus { entries_replayed: 312, seconds: 0.021 };
         report.durable_confirmations = 80_000;
         report

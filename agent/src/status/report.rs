@@ -59,7 +59,7 @@ pub struct Report {
     /// The journal and its store.
     #[serde(default)]
     pub journal: JournalStatus,
-    /// The outbox, by lane: `alerts`, `health`, `ledger`.
+    /// The outbox, by lane: `alerts`, `health`, `ledger`, `evidence`.
     #[serde(default)]
     pub outbox: BTreeMap<String, LaneStatus>,
     /// The most the outbox may hold, in bytes.
@@ -77,6 +77,9 @@ pub struct Report {
     /// Messages that could not be used.
     #[serde(default)]
     pub dead_letters: DeadLetterStatus,
+    /// Raw waveform samples kept around alarms.
+    #[serde(default)]
+    pub evidence: EvidenceStatus,
     /// The last start's recovery.
     #[serde(default)]
     pub recovery: RecoveryStatus,
@@ -111,6 +114,7 @@ impl Report {
             assets: Vec::new(),
             engine: EngineStatus::default(),
             dead_letters: DeadLetterStatus::default(),
+            evidence: EvidenceStatus::default(),
             recovery: RecoveryStatus::default(),
             durable_confirmations: 0,
             process: ProcessStatus::default(),
@@ -135,6 +139,19 @@ impl Report {
         }
         reasons
     }
+}
+
+/// Raw waveform samples kept around alarms. Counts are since start.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct EvidenceStatus {
+    /// Blocks, or runs of joined blocks, on disk.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Written.
+    pub written: u64,
+    /// Given up, oldest first, to keep waveform.evidence_bytes.
+    pub given_up: u64,
 }
 
 /// The configuration that runs.

@@ -195,6 +195,7 @@ impl Plan {
             keep_bytes: self.keep_bytes,
             keep: i64::MAX,
             outbox_bytes: self.outbox_bytes,
+            evidence_bytes: 1 << 20,
         }
     }
 

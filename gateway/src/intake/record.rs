@@ -111,6 +111,8 @@ fn decode_body(envelope: &Envelope) -> Result<Body, &'static str> {
             }
             Ok(Body::Ledger(entry))
         }
+        // Evidence is shown, not kept: it has no part in the fleet's state and its topic is not read here.
+        Lane::Evidence => Err("wrong_lane"),
     }
 }
 

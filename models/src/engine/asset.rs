@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::door::Door;
+use super::waveform::Waveforms;
 use super::{Output, Reading, Rules, Source};
 use crate::assess::Assessment;
+use crate::derived;
 use crate::detect::{Detector, Layout};
 use crate::registry::{AssetSpec, ChannelSpec, Role};
 use crate::window::{Grid, Inserted, Key, Queue, Summary, Watermark};
@@ -113,6 +115,8 @@ pub(super) struct Asset {
     pub(super) conditions: BTreeMap<String, Condition>,
     pub(super) scratch: Vec<Option<f64>>,
     pub(super) evaluations: u64,
+    /// What its waveform channels need; absent where it has none.
+    pub(super) waveforms: Option<Box<Waveforms>>,
 }
 
 /// What became of one reading.
@@ -124,9 +128,10 @@ enum Outcome {
     Shed(&'static str),
 }
 
-fn layout_of(spec: &AssetSpec) -> Layout {
+/// The layout of channels in service: what waveforms become stands in the place of the waveforms.
+fn layout_of(channels: &BTreeMap<Name, ChannelSpec>) -> Layout {
     let channel = |(name, c): (&Name, &ChannelSpec)| (name.clone(), c.role, c.unit, c.limit.map(|l| c.unit.to_si(l)));
-    Layout { channels: spec.channels.iter().map(channel).collect() }
+    Layout { channels: channels.iter().map(channel).collect() }
 }
 
 /// Whether a detector that learned `old` can go on with `new`: limits may differ, nothing else.
@@ -137,10 +142,12 @@ pub(super) fn same_inputs(old: &Layout, new: &Layout) -> bool {
 
 impl Asset {
     pub(super) fn new(rules: &Rules, name: Name, spec: &AssetSpec, adopted: bool, seen: Micros) -> Self {
-        let layout = layout_of(spec);
+        let channels = derived::channels(spec);
+        let layout = layout_of(&channels);
         Self {
             name,
-            channels: spec.channels.iter().map(|(name, c)| Channel::new(name, c)).collect(),
+            channels: channels.iter().map(|(name, c)| Channel::new(name, c)).collect(),
+            waveforms: Waveforms::new(spec, &layout),
             detector: Detector::new(&layout, &rules.detector),
             layout,
             committed: None,
@@ -230,6 +237,9 @@ impl Asset {
             Inserted::Full => return Outcome::Shed("window_full"),
             Inserted::Used => {}
         }
+        if let Some(waveforms) = &mut self.waveforms {
+            waveforms.note_speed(at, reading.time, value);
+        }
         if reading.time < self.evaluated {
             let end = rules.grid.start(reading.time) + rules.grid.slide;
             self.dirty = Some(self.dirty.map_or(end, |dirty| dirty.min(end)));
@@ -278,8 +288,13 @@ impl Asset {
 
     /// Takes a new description and new rules, and keeps what is still valid.
     pub(super) fn reconfigure(&mut self, rules: &Rules, spec: &AssetSpec) {
-        let layout = layout_of(spec);
-        self.adopt_layout(rules, layout, spec.channels.values());
+        let channels = derived::channels(spec);
+        self.adopt_layout(rules, layout_of(&channels), channels.values());
+        let before = self.waveforms.take();
+        self.waveforms = Waveforms::new(spec, &self.layout);
+        if let (Some(now), Some(before)) = (&mut self.waveforms, before) {
+            now.take_over(before.into_saved());
+        }
     }
 
     fn adopt_layout<'a>(&mut self, rules: &Rules, layout: Layout, specs: impl Iterator<Item = &'a ChannelSpec>) {

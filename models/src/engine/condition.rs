@@ -204,6 +204,9 @@ impl Asset {
             by: None,
             command: None,
         };
+        if let (Change::Raised, Some(waveforms)) = (alert.change, &mut self.waveforms) {
+            waveforms.note_raise(&alert);
+        }
         kept.say(alert, out);
     }
 

@@ -6,7 +6,7 @@
 //! [`MAX_MAGNITUDE`], so that fourth powers of a million of them stay finite.
 
 use fettle_wire::time::{EARLIEST, LATEST};
-use fettle_wire::{Arrival, ClockQuality, Quality, Unit};
+use fettle_wire::{Arrival, ClockQuality, Micros, Quality, Unit};
 
 use super::Reading;
 use crate::registry::ChannelSpec;
@@ -47,18 +47,23 @@ impl Door {
         if !(value >= self.low && value <= self.high) {
             return Err("out_of_range");
         }
-        if reading.time < EARLIEST {
-            return Err("time_before_2000");
-        }
-        if reading.time >= LATEST {
-            return Err("time_after_2100");
-        }
-        let latest = now.wall.saturating_add(settings.max_ahead);
-        if now.quality != ClockQuality::Unknown && reading.time > latest {
-            return Err("time_in_future");
-        }
-        Ok(value)
+        admit_time(settings, now, reading.time).map(|()| value)
     }
+}
+
+/// Whether an event time is one that the door lets in.
+pub(super) fn admit_time(settings: &Settings, now: &Arrival, time: Micros) -> Result<(), &'static str> {
+    if time < EARLIEST {
+        return Err("time_before_2000");
+    }
+    if time >= LATEST {
+        return Err("time_after_2100");
+    }
+    let latest = now.wall.saturating_add(settings.max_ahead);
+    if now.quality != ClockQuality::Unknown && time > latest {
+        return Err("time_in_future");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

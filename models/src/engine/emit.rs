@@ -112,11 +112,14 @@ impl Asset {
         }
     }
 
-    /// `imputed:<channel>` for inputs that were guessed, `not_learned:<channel>` for those the baseline left out.
+    /// `imputed:<channel>` for inputs that were guessed, `not_learned:<channel>` for those the baseline left out,
+    /// `speed_assumed:<channel>` for waveforms whose lines were looked for at the rated speed.
     pub(super) fn quality_flags(&self, found: &Assessment) -> Vec<String> {
         let flag = |kind: &str, at: &usize| self.layout.channels.get(*at).map(|c| format!("{kind}:{}", c.0));
         let imputed = found.imputed.iter().filter_map(|at| flag("imputed", at));
-        imputed.chain(found.dropped.iter().filter_map(|at| flag("not_learned", at))).collect()
+        let dropped = found.dropped.iter().filter_map(|at| flag("not_learned", at));
+        let assumed = self.waveforms.iter().flat_map(|w| w.assumed()).map(|channel| format!("speed_assumed:{channel}"));
+        imputed.chain(dropped).chain(assumed).collect()
     }
 
     /// The shares of a score with names and units, largest first.

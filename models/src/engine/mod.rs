@@ -2,7 +2,8 @@
 //!
 //! Place in the flow: the agent's journal hands over what it has on disk; what comes out goes to the outbox in the same
 //! transaction. `door` admits readings, `asset` holds one machine's state, `advance` evaluates it, `emit` writes health
-//! records, `condition` runs alarms, `shared` holds what belongs to no machine in service, `state` saves and loads.
+//! records, `condition` runs alarms, `shared` holds what belongs to no machine in service, `state` saves and loads,
+//! `waveform` turns blocks into readings of derived channels, which then go the way of every reading.
 //!
 //! Time. A reading goes into its channel's slide. When an asset's frontier (`window::watermark`) passes a slide's end,
 //! the slide is evaluated *provisionally*: the detector takes one step, alarms act, a health record may go out. When the
@@ -14,9 +15,11 @@
 //! E1: readings in = used + late + duplicate + rejected + shed, call by call.
 //! E2: assets never influence one another; each can be saved and loaded alone.
 //! E3: as long as no reading is late or shed, the last revision of every window is a function of the set of readings,
-//! not of the order in which they arrived.
+//! not of the order in which they arrived. (What is read from a waveform depends in addition on the speed and the block
+//! that came before it.)
 //! E4: saved and loaded at any point, the engine continues bit for bit as it would have.
-//! E5: everything held is bounded: assets, channels, open slides, readings, provisional evaluations.
+//! E5: everything held is bounded: assets, channels, open slides, readings, provisional evaluations; of each waveform
+//! channel 32 KiB of samples.
 //!
 //! It must never read a clock, draw a random number, or let the order of a hash table show.
 
@@ -27,13 +30,15 @@ mod door;
 mod emit;
 mod shared;
 mod state;
+mod waveform;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fettle_wire::{Alert, Arrival, ClockQuality, Health, Micros, Name, Quality, Tally, Unit};
+use fettle_wire::{Alert, Arrival, ClockQuality, Evidence, Health, Micros, Name, Quality, Tally, Unit};
 
 use crate::alarm::{Act, AlarmParams};
 use crate::detect::DetectorParams;
+use crate::indicate::waveform::Analyser;
 use crate::registry::{AssetSpec, Registry};
 use crate::settings::{Settings, UnknownPolicy};
 use crate::window::Grid;
@@ -41,6 +46,7 @@ use asset::Asset;
 use shared::Shared;
 
 pub use state::StateError;
+pub use waveform::{Capture, WaveformBlock};
 
 /// Where readings come from; with the index in the frame it orders readings of equal time and tells duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +81,10 @@ pub enum Output {
     Health(Health),
     /// A change in an alarm.
     Alert(Alert),
+    /// A waveform block with its spectra.
+    Evidence(Box<Evidence>),
+    /// Raw samples around an alarm, to be kept at the site.
+    Capture(Box<Capture>),
 }
 
 /// What every evaluation needs, derived from the settings once.
@@ -115,6 +125,8 @@ pub struct Engine {
     last: usize,
     /// (monotonic time at which a channel may turn idle, slot), for assets that are queued.
     deadlines: BTreeSet<(u64, usize)>,
+    /// Plans and buffers: no state (V1 of `indicate::waveform`).
+    analyser: Analyser,
 }
 
 impl Engine {
@@ -129,6 +141,7 @@ impl Engine {
             lookup: HashMap::new(),
             last: 0,
             deadlines: BTreeSet::new(),
+            analyser: Analyser::default(),
         }
     }
 
@@ -170,27 +183,60 @@ impl Engine {
         let slot = match self.slot(asset).map_or_else(|| self.admit_asset(now, asset), Ok) {
             Ok(slot) => slot,
             Err(refusal) => {
-                self.refuse(now, asset, refusal, readings, &mut tally);
+                self.refuse(now, asset, &refusal, readings, &mut tally);
                 return tally;
             }
         };
         self.last = slot;
         let Some(state) = &mut self.slots[slot] else { return tally };
         let due = state.fold(&self.rules, now, source, readings, &mut tally);
-        if due {
-            state.advance(&self.rules, false, out);
-        }
-        if !state.queued && tally.used > 0 {
-            state.queued = true;
-            let deadline = now.monotonic.saturating_add(self.rules.settings.idle.unsigned_abs());
-            self.deadlines.insert((deadline, slot));
-        }
         if state.grown {
             state.grown = false;
             self.shared.grow(asset, state.specs());
         }
+        self.follow(now, slot, due, tally.used > 0, out);
         debug_assert!(tally.balances(), "E1");
         tally
+    }
+
+    /// One waveform block of one asset, which weighs as one reading. The tally is of this call and balances (E1): the
+    /// readings that are derived from a block are not counted as received.
+    pub fn waveform(&mut self, now: &Arrival, asset: &str, block: &WaveformBlock<'_>, out: &mut Vec<Output>) -> Tally {
+        let mut tally = Tally::default();
+        let slot = match self.slot(asset).map_or_else(|| self.admit_asset(now, asset), Ok) {
+            Ok(slot) => slot,
+            Err(refusal) => {
+                // A quarantined asset is listed without this channel: a command could not say what it measures.
+                self.refuse(now, asset, &refusal, std::iter::empty(), &mut tally);
+                tally.received = 1;
+                match refusal {
+                    Refusal::Quarantine(_) => tally.reject("quarantined", 1),
+                    Refusal::Reject(reason) => tally.reject(reason, 1),
+                    Refusal::Shed(reason) => tally.shed(reason, 1),
+                }
+                return tally;
+            }
+        };
+        self.last = slot;
+        let Some(state) = &mut self.slots[slot] else { return tally };
+        let due = state.take_block(&self.rules, now, &mut self.analyser, block, out, &mut tally);
+        self.follow(now, slot, due, tally.used > 0, out);
+        debug_assert!(tally.balances() && tally.received == 1, "E1");
+        tally
+    }
+
+    /// What follows once readings are folded: an evaluation that may be due, and a deadline where there is none.
+    fn follow(&mut self, now: &Arrival, slot: usize, due: bool, used: bool, out: &mut Vec<Output>) {
+        let Some(state) = &mut self.slots[slot] else { return };
+        if due {
+            state.advance(&self.rules, false, out);
+            state.show_raises(&mut self.analyser, out);
+        }
+        if !state.queued && used {
+            state.queued = true;
+            let deadline = now.monotonic.saturating_add(self.rules.settings.idle.unsigned_abs());
+            self.deadlines.insert((deadline, slot));
+        }
     }
 
     /// Time has passed: [`Engine::expire`] and [`Engine::retire`].
@@ -212,6 +258,7 @@ impl Engine {
         for slot in due.into_values() {
             let Some(asset) = &mut self.slots[slot] else { continue };
             let next = asset.expire(&self.rules, now.monotonic, out);
+            asset.show_raises(&mut self.analyser, out);
             asset.queued = next.is_some();
             self.deadlines.extend(next.map(|deadline| (deadline, slot)));
         }
@@ -321,13 +368,15 @@ impl Engine {
         &mut self,
         now: &Arrival,
         asset: &str,
-        refusal: Refusal,
+        refusal: &Refusal,
         readings: impl Iterator<Item = Reading<'a>>,
         tally: &mut Tally,
     ) {
         debug_assert!(self.slot(asset).is_none());
         match refusal {
-            Refusal::Quarantine(name) => self.shared.quarantine(&self.rules.settings, now, name, readings, tally),
+            Refusal::Quarantine(name) => {
+                self.shared.quarantine(&self.rules.settings, now, name.clone(), readings, tally);
+            }
             Refusal::Reject(reason) => {
                 tally.received = readings.count() as u64;
                 tally.reject(reason, tally.received);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::asset::{Asset, Published};
 use super::condition::Condition;
 use super::shared::{Adopted, Quarantined, Shared};
+use super::waveform::{Saved as WaveformSaved, Saving as WaveformSaving};
 use super::{Engine, Rules};
 use crate::assess::{Assessment, Share};
 use crate::detect::{Detector, Layout};
@@ -128,6 +129,7 @@ struct Written<'a> {
     trusted: bool,
     seen: Micros,
     adopted: Option<&'a Adopted>,
+    waveforms: Option<WaveformSaving<'a>>,
 }
 
 /// One asset as loaded: field by field what [`Written`] is.
@@ -148,6 +150,8 @@ struct Read {
     seen: Micros,
     #[serde(default)]
     adopted: Option<Adopted>,
+    #[serde(default)]
+    waveforms: Option<WaveformSaved>,
 }
 
 fn encode<T: Serialize>(state: &T) -> Option<Vec<u8>> {
@@ -190,6 +194,7 @@ impl Read {
             (self.channels.iter().all(|c| c.0.sane() && c.1.consistent(grid)), "slides are not in order"),
             (whole(self.evaluated) && whole(self.closed), "boundaries lie off the grid"),
             (sane(&self.alarmed) && self.dirty.iter().all(sane), "times lie out of bounds"),
+            (self.waveforms.iter().all(WaveformSaved::consistent), "waveforms are not what was joined"),
         ];
         match checks.into_iter().find(|c| !c.0) {
             Some((_, what)) => Err(StateError::Inconsistent(what)),
@@ -215,6 +220,7 @@ impl Asset {
             trusted: self.trusted,
             seen: self.seen,
             adopted: None,
+            waveforms: self.waveforms.as_ref().map(|w| w.saving()),
         }
     }
 
@@ -268,6 +274,7 @@ impl Engine {
         let adopted = !self.registry.assets.contains_key(asset);
         let mut fresh = Asset::new(&self.rules, asset.clone(), &spec, adopted, state.seen);
         let (grid, layout) = (state.grid, state.layout.clone());
+        let waveforms = state.waveforms.take();
         if layout == fresh.layout {
             fresh.restore(&self.rules, state);
         } else {
@@ -281,6 +288,9 @@ impl Engine {
             fresh.regrid(&self.rules);
         } else if grid != self.rules.grid {
             fresh.reconfigure(&self.rules, &spec);
+        }
+        if let (Some(now), Some(before)) = (&mut fresh.waveforms, waveforms) {
+            now.take_over(before);
         }
         fresh.catch_up(&self.rules, Micros::MAX);
         fresh.evaluations = 0;

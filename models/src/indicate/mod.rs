@@ -1,6 +1,7 @@
-//! Condition indicators: numbers computed from a window.
+//! Condition indicators: numbers computed from a window or from a waveform.
 //!
-//! Place in the flow: between windows and whoever reads a health record. Moment indicators only, so far; indicators
-//! from waveforms join as files beside `moment`.
+//! Place in the flow: `moment` stands between windows and whoever reads a health record; `waveform` before windows, since
+//! what it computes of a block becomes readings.
 
 pub mod moment;
+pub mod waveform;

@@ -10,3 +10,4 @@ mod plant;
 mod script;
 mod state;
 mod time;
+mod waveform;

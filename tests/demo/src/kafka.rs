@@ -22,7 +22,8 @@ impl Embedded {
     pub(crate) fn start(prefix: Name) -> Result<Self, KafkaError> {
         let cluster = MockCluster::new(1)?;
         let topics = KafkaTopics::new(prefix);
-        for topic in [topics.alerts(), topics.health(), topics.ledger(), topics.commands(), topics.fleet()] {
+        let of_agents = [topics.alerts(), topics.health(), topics.ledger(), topics.evidence()];
+        for topic in of_agents.into_iter().chain([topics.commands(), topics.fleet()]) {
             cluster.create_topic(&topic, PARTITIONS, 1)?;
         }
         Ok(Self { cluster })

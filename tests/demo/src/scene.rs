@@ -14,12 +14,13 @@ pub(crate) const MACHINES: usize = 6;
 const LENGTH: Duration = Duration::from_secs(130);
 /// What is kept at the end to tell it.
 const TAIL: Duration = Duration::from_secs(10);
-/// Plant time of the story: 6 h to learn, an hour of peace, and a bearing that fails 26 h after its commissioning.
-const SPAN: Micros = 28 * HOUR;
-const ONSET: Micros = 7 * HOUR;
-const FAILURE: Micros = 26 * HOUR;
-/// Slides of two minutes.
-const BASELINE_SLIDES: u32 = 180;
+/// Plant time of the story: a day to learn, because load and temperature have a day's rhythm and half of it looks like a
+/// fault in the other half; two hours of peace; and a bearing that fails 22 h later.
+const SPAN: Micros = 52 * HOUR;
+const ONSET: Micros = 26 * HOUR;
+const FAILURE: Micros = 48 * HOUR;
+/// A day of slides of two minutes.
+const BASELINE_SLIDES: u32 = 720;
 
 /// The timetable.
 #[derive(Debug, Clone)]
@@ -44,8 +45,8 @@ impl Scene {
             seed,
             start: Clock::wall() - SPAN,
             speed: SPAN as f64 / 1e6 / seconds,
-            cut_at: told_in.mul_f64(0.45),
-            mend_at: told_in.mul_f64(0.45) + Duration::from_secs(4),
+            cut_at: told_in.mul_f64(0.55),
+            mend_at: told_in.mul_f64(0.55) + Duration::from_secs(3),
         }
     }
 
@@ -71,10 +72,10 @@ impl Scene {
 
     /// The plant of `site`, whose nodes reach their broker on `port`.
     pub(crate) fn plant(&self, site: usize, port: u16) -> String {
-        let (name, prefix) = (SITES[site].0, ["pump", "fan"][site]);
+        let (name, prefix) = (SITES[site].0, ["pump", "booster"][site]);
         let mut text = format!(
             "site = \"{name}\"\nseed = {}\nmachines = {MACHINES}\nname_prefix = \"{prefix}\"\nnode = \"firmware\"\n\
-             interval = \"30s\"\nstart = \"{}\"\nspeed = {:.3}\nring_bytes = \"2MiB\"\nresend_after = \"2s\"\n\
+             interval = \"30s\"\nframe_readings = 16\nframe_age = \"5min\"\nstart = \"{}\"\nspeed = {:.3}\nring_bytes = \"2MiB\"\nresend_after = \"2s\"\n\
              truth = \"{name}-truth.jsonl\"\nledger = \"{name}-nodes.json\"\nledger_interval = \"250ms\"\n\
              [mqtt]\nport = {port}\n[waveform]\ninterval = \"2min\"\nsamples = 4096\n",
             self.seed + site as u64,
@@ -99,7 +100,8 @@ impl Scene {
              [mqtt]\nhost = \"127.0.0.1\"\nport = {mqtt}\n[kafka]\nbrokers = \"{kafka}\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
              [ledger]\ninterval = \"1s\"\n\
              [engine]\nslide = \"2min\"\nwindow = \"30min\"\npublish = \"10min\"\nlateness = \"10min\"\n\
-             baseline_slides = {BASELINE_SLIDES}\nfalse_alarms_per_asset_month = 0.1\n"
+             baseline_slides = {BASELINE_SLIDES}\nfalse_alarms_per_asset_month = 0.1\n\
+             [waveform]\nblocks_per_minute = 100000\npublish = \"4h\"\n"
         )
     }
 

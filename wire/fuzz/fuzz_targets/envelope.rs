@@ -2,14 +2,14 @@
 //! break the content hash, so the bodies are also read without their envelope. Seeds: `testdata/v1/*.json`.
 #![no_main]
 
-use fettle_wire::{Alert, Command, Envelope, Health, LedgerEntry, NodeAccount, json};
+use fettle_wire::{Alert, Command, Envelope, Evidence, Health, LedgerEntry, NodeAccount, json};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(envelope) = Envelope::decode(bytes) {
         let again = Envelope::decode(envelope.encode().expect("encodable").as_bytes()).expect("decodable");
         assert_eq!(again.signed_text(), envelope.signed_text());
-        let _ = (envelope.body::<Alert>(), envelope.body::<Health>(), envelope.body::<LedgerEntry>());
+        let _ = (envelope.body::<Alert>(), envelope.body::<Health>(), envelope.body::<LedgerEntry>(), envelope.body::<Evidence>());
     }
     if let Ok(alert) = json::decode::<Alert>(bytes) {
         assert_eq!(

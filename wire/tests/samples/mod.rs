@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use fettle_wire::evidence::{Line, Spectrum};
 use fettle_wire::frame::FrameReading;
 use fettle_wire::{
-    AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Frame, Health, Identity,
-    Indicator, Label, Lane, LedgerEntry, Micros, Name, NoVerdict, NodeAccount, Priority, Quality, Request, Rul, Tally,
-    Verdict, Waveform,
+    AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Evidence, Frame, Health,
+    Identity, Indicator, Label, Lane, LedgerEntry, Micros, Name, NoVerdict, NodeAccount, Occasion, Priority, Quality,
+    Request, Rul, Tally, Verdict, Waveform,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -286,6 +287,54 @@ pub(crate) fn ledger() -> impl Strategy<Value = LedgerEntry> {
     )
 }
 
+fn spectrum() -> impl Strategy<Value = Spectrum> {
+    vec((0.0..1e6f64, 0.0..1e6f64), 0..20).prop_map(|points| {
+        let (frequencies, values) = points.into_iter().unzip();
+        Spectrum { frequencies, values }
+    })
+}
+
+pub(crate) fn evidence() -> impl Strategy<Value = Evidence> {
+    let alarm = prop_oneof![
+        Just((Occasion::Periodic, None, None)),
+        (name(), 1..1u64 << 53).prop_map(|(c, n)| (Occasion::Alarm, Some(format!("limit.{c}")), Some(n))),
+    ];
+    let line = (name(), 0.0..1e4f64, option::of(finite())).prop_map(|(name, frequency, strength)| Line {
+        name: name.to_string(),
+        frequency,
+        strength,
+    });
+    let block = (1.0..1e6f64, unit(), finite(), finite(), vec(any::<[u8; 2]>(), 0..40), 0..20_000u64);
+    let speed = (option::of(0.0..1e3f64), any::<bool>());
+    let found = (spectrum(), spectrum(), (0.0..1e5f64, 0.0..1e5f64), vec(line, 0..4), speed);
+    (name(), name(), time(), alarm, block, found).prop_map(|(asset, channel, time, alarm, block, found)| {
+        let (occasion, condition, occurrence) = alarm;
+        let (rate, unit, scale, offset, samples, joined) = block;
+        let (spectrum, envelope, band, lines, (speed, speed_assumed)) = found;
+        let samples = samples.concat();
+        Evidence {
+            asset,
+            channel,
+            time,
+            occasion,
+            condition,
+            occurrence,
+            rate,
+            unit,
+            scale,
+            offset,
+            samples,
+            spectrum,
+            envelope,
+            band,
+            joined,
+            lines,
+            speed,
+            speed_assumed,
+        }
+    })
+}
+
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let request = prop_oneof![
         (name(), name(), count()).prop_map(|(asset, c, occurrence)| Request::Acknowledge {
@@ -334,6 +383,7 @@ pub(crate) fn envelope() -> impl Strategy<Value = Envelope> {
         alert().prop_map(move |b| (Lane::Alerts, json(fettle_wire::json::encode(&b)))),
         health().prop_map(move |b| (Lane::Health, json(fettle_wire::json::encode(&b)))),
         ledger().prop_map(move |b| (Lane::Ledger, json(fettle_wire::json::encode(&b)))),
+        evidence().prop_map(move |b| (Lane::Evidence, json(fettle_wire::json::encode(&b)))),
     ];
     (name(), name(), any::<u64>(), count(), body, option::of(any::<[u8; 32]>())).prop_map(
         |(site, agent, incarnation, sequence, (lane, body), secret)| {

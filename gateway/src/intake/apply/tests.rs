@@ -25,6 +25,7 @@ impl Sent {
             fettle_wire::Lane::Alerts => ("fettle.alerts", format!("plant-a/{asset}")),
             fettle_wire::Lane::Health => ("fettle.health", format!("plant-a/{asset}")),
             fettle_wire::Lane::Ledger => ("fettle.ledger", format!("plant-a/gw-1/{asset}")),
+            fettle_wire::Lane::Evidence => ("fettle.evidence", format!("plant-a/{asset}")),
         };
         let partition = i32::from(asset.ends_with('1'));
         Self { topic, lane: envelope.lane, partition, key, payload: envelope.encode().unwrap() }
