@@ -91,7 +91,9 @@ fn build(profile: &Path) {
 fn newest_source(folder: &Path) -> Option<SystemTime> {
     let entries = std::fs::read_dir(folder).ok()?;
     let newest = |path: PathBuf| {
-        let is_source = path.extension().is_some_and(|e| e == "rs" || e == "toml");
+        // The dashboard's files are part of the gateway's program.
+        let is_source =
+            path.extension().is_some_and(|e| ["rs", "toml", "js", "css", "html", "svg"].iter().any(|s| e == *s));
         let skip = ["tests", "benches", "testdata"].iter().any(|name| path.ends_with(name));
         match (path.is_dir(), is_source, skip) {
             (_, _, true) => None,

@@ -28,7 +28,10 @@ pub const SITE: &str = "plant-a";
 /// The agent of every plant.
 pub const AGENT: &str = "gw-1";
 /// What a plant needs from outside.
-pub const TOOLS: [Tool; 4] = Tool::ALL;
+pub const TOOLS: [Tool; 4] = [Tool::Mosquitto, Tool::MosquittoClients, Tool::Kafka, Tool::Kcat];
+/// What a plant needs that somebody looks at through a browser.
+pub const TOOLS_AND_BROWSER: [Tool; 5] =
+    [Tool::Mosquitto, Tool::MosquittoClients, Tool::Kafka, Tool::Kcat, Tool::Chromium];
 /// How long a daemon may take to answer or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -78,6 +81,11 @@ impl Daemon {
     /// The address of `path` on its HTTP port.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.port.address())
+    }
+
+    /// `127.0.0.1:<port>` of its HTTP port.
+    pub fn address(&self) -> String {
+        self.port.address()
     }
 
     /// Waits until it serves metrics.

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::kafka_install;
+use crate::{browser, kafka_install};
 
 /// Something that scenarios start and that is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +19,11 @@ pub enum Tool {
     Kafka,
     /// The independent Kafka client.
     Kcat,
+    /// The browser.
+    Chromium,
 }
 
 impl Tool {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Mosquitto, Self::MosquittoClients, Self::Kafka, Self::Kcat];
-
     /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
@@ -32,6 +31,7 @@ impl Tool {
             Self::MosquittoClients => "mosquitto_pub",
             Self::Kafka => "Apache Kafka",
             Self::Kcat => "kcat",
+            Self::Chromium => "Chromium",
         }
     }
 
@@ -42,6 +42,7 @@ impl Tool {
             Self::MosquittoClients => "apt-get install mosquitto-clients",
             Self::Kafka => "apt-get install default-jre-headless maven",
             Self::Kcat => "apt-get install kcat",
+            Self::Chromium => "apt-get install chromium",
         }
     }
 
@@ -52,6 +53,7 @@ impl Tool {
             Self::MosquittoClients => "mosquitto_pub",
             Self::Kcat => "kcat",
             Self::Kafka => return kafka_install::libraries().map(|_| ()),
+            Self::Chromium => return browser::find(),
         };
         program_path(program).map(|_| ()).ok_or_else(|| format!("{program} is not installed"))
     }

@@ -51,9 +51,9 @@ by("theme").addEventListener("click", () => {
   theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   stored("theme", theme);
   setTheme();
-  show();
+  view?.update("theme");
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (theme === "auto") show(); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (theme === "auto") view?.update("theme"); });
 
 let view = null;
 function show() {
@@ -90,6 +90,7 @@ function bannerText() {
   }
   if (known.status && !known.status.fleet_copied) return "What is shown may be old: the fleet's state has not been read to its end yet.";
   if (known.status?.intake === "waiting_for_kafka") return "This gateway is not taking records in: it waits for Kafka. What is shown grows old.";
+  if (known.lagError) return "STALE: Kafka does not answer this gateway. What is shown grows old. Trying again …";
   return "";
 }
 

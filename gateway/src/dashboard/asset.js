@@ -173,6 +173,8 @@ export function asset(main, site, name) {
   const mine = (about) => about?.some((a) => a?.site === site && a?.asset === name);
   return {
     update: (what, about) => {
+      // Curves are painted, not styled.
+      if (what === "theme") drawCharts();
       if (what === "all" || (what === "alarm" && mine(about)) || (what === "asset" && mine(about))) fetchDetail();
       if ((what === "health" && mine(about)) || what === "all") { if (!view.zoom) refetch(); }
       if (what === "link" || (what === "second" && Math.floor(Date.now() / 1000) % 5 === 0)) drawHead();

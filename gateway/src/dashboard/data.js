@@ -4,7 +4,8 @@ import * as say from "./say.js";
 import { enc, get, known, now } from "./state.js";
 
 const cell = (v) => el("td", { class: "n" }, typeof v === "number" ? say.count(v) : v);
-const table = (head, rows, none) => (rows.length ? el("div", { class: "scroll" }, el("table", { class: "plain wide" }, el("thead", {}, el("tr", {}, head.map(([h, n]) => el("th", { scope: "col", class: n ? "n" : null }, h)))), el("tbody", {}, rows))) : el("p", { class: "empty" }, none));
+// Focusable, because on a phone it scrolls sideways, which must be possible by keyboard too.
+const table = (name, head, rows, none) => (rows.length ? el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, el("table", { class: "plain wide" }, el("thead", {}, el("tr", {}, head.map(([h, n]) => el("th", { scope: "col", class: n ? "n" : null }, h)))), el("tbody", {}, rows))) : el("p", { class: "empty" }, none));
 
 const PHASES = { waiting_for_kafka: ["high", "waits for Kafka"], idle: ["ok", "in the group, without partitions"], catching_up: ["wait", "takes partitions over"], running: ["ok", "takes records in"] };
 const OUTCOMES = { pending: ["wait", "waits for the agent"], confirmed: ["ok", "confirmed"], expired: ["medium", "expired"] };
@@ -25,7 +26,7 @@ export function data(main) {
   }
 
   function drawSites(s) {
-    fill(parts.sites, el("h2", {}, "Sites"), table([["Site"], ["Agents"], ["Assets", 1], ["Stale", 1], ["To adopt", 1], ["Open alarms", 1], ["Readings", 1], ["Used", 1], ["Missing frames", 1], ["Account"]], s.sites.map((x) => el("tr", {},
+    fill(parts.sites, el("h2", {}, "Sites"), table("Sites", [["Site"], ["Agents"], ["Assets", 1], ["Stale", 1], ["To adopt", 1], ["Open alarms", 1], ["Readings", 1], ["Used", 1], ["Missing frames", 1], ["Account"]], s.sites.map((x) => el("tr", {},
       el("th", { scope: "row" }, x.site), el("td", {}, x.agents.map((a) => el("div", {}, a.agent, " ", s.now - a.seen > s.stale_after ? mark("stale", `silent, ${say.age(a.seen, now())}`) : el("span", { class: "dim small" }, say.age(a.seen, now()))))),
       cell(x.assets), el("td", { class: "n" }, x.stale ? mark("stale", say.count(x.stale)) : "0"), cell(x.quarantined), el("td", { class: "n" }, say.count(x.open_alarms), x.unacknowledged ? el("span", { class: "dim small" }, ` ${say.count(x.unacknowledged)} to acknowledge`) : null, x.shelved_alarms ? el("span", { class: "dim small" }, ` ${say.count(x.shelved_alarms)} shelved`) : null),
       cell(x.readings.received), el("td", { class: "n" }, x.readings.received ? `${(100 * x.readings.used / x.readings.received).toFixed(1)} %` : "–"), el("td", { class: "n" }, say.count(x.missing), x.lost ? el("span", { class: "dim small" }, ` ${say.count(x.lost)} lost`) : null),
@@ -39,7 +40,7 @@ export function data(main) {
   }
 
   function drawMissing(l) {
-    fill(parts.missing, el("h2", {}, "Missing frames"), table([["Asset"], ["Agent"], ["Node's boot"], ["Missing", 1], ["Lost for good", 1], ["Sequences"]], l.entries.flatMap((a) => a.nodes.filter((n) => n.missing).map((n) => el("tr", {},
+    fill(parts.missing, el("h2", {}, "Missing frames"), table("Missing frames", [["Asset"], ["Agent"], ["Node's boot"], ["Missing", 1], ["Lost for good", 1], ["Sequences"]], l.entries.flatMap((a) => a.nodes.filter((n) => n.missing).map((n) => el("tr", {},
       el("th", { scope: "row" }, el("a", { href: `#/asset/${enc(a.site)}/${enc(a.asset)}` }, a.asset), " ", el("span", { class: "dim small" }, a.site)), el("td", {}, a.agent), el("td", {}, el("code", {}, n.boot)), cell(n.missing), cell(n.lost),
       el("td", {}, n.missing_ranges.map(([f, t]) => (f === t ? f : `${f}–${t}`)).join(", "))))), "No frame is missing."));
   }
@@ -49,11 +50,11 @@ export function data(main) {
     const of = (p) => records.find((r) => r.topic === p.topic && r.partition === p.partition);
     fill(parts.intake, el("h2", {}, "Intake"), el("p", {}, mark(kind, `This instance ${text}`), " ", lag.instance.history_copied ? mark("ok", "history is current") : mark("wait", "history is catching up")),
       el("p", {}, lag.measured_at ? `${say.count(lag.total)} records wait in Kafka, measured ${say.age(lag.measured_at, now())}.` : "The lag has not been measured yet.", lag.error ? el("span", { class: "bad" }, ` ${lag.error}`) : null),
-      table([["Topic"], ["Partition", 1], ["Owner"], ["Waiting", 1], ["Applied", 1], ["Duplicate", 1], ["Conflict", 1], ["Rejected", 1]], lag.partitions.map((p) => { const r = of(p); return el("tr", {}, el("td", {}, p.topic), cell(p.partition), el("td", {}, lag.owners[p.partition] ?? "–"), cell(p.lag), cell(r?.applied ?? 0), cell(r?.duplicates ?? 0), cell(r?.conflicts ?? 0), el("td", { class: "n" }, r ? Object.entries(r.rejected).map(([why, n]) => `${say.count(n)} ${say.words(why)}`).join(", ") || "0" : "0")); }), "No partition has been measured yet."));
+      table("Intake by partition", [["Topic"], ["Partition", 1], ["Owner"], ["Waiting", 1], ["Applied", 1], ["Duplicate", 1], ["Conflict", 1], ["Rejected", 1]], lag.partitions.map((p) => { const r = of(p); return el("tr", {}, el("td", {}, p.topic), cell(p.partition), el("td", {}, lag.owners[p.partition] ?? "–"), cell(p.lag), cell(r?.applied ?? 0), cell(r?.duplicates ?? 0), cell(r?.conflicts ?? 0), el("td", { class: "n" }, r ? Object.entries(r.rejected).map(([why, n]) => `${say.count(n)} ${say.words(why)}`).join(", ") || "0" : "0")); }), "No partition has been measured yet."));
   }
 
   function drawAudit(a) {
-    fill(parts.audit, el("h2", {}, "Requests by people"), table([["When"], ["Who"], ["What"], ["Asset"], ["Condition"], ["Outcome"], ["Command"]], a.entries.map((e) => el("tr", {},
+    fill(parts.audit, el("h2", {}, "Requests by people"), table("Requests by people", [["When"], ["Who"], ["What"], ["Asset"], ["Condition"], ["Outcome"], ["Command"]], a.entries.map((e) => el("tr", {},
       el("td", {}, say.time(e.issued)), el("td", {}, e.person), el("td", {}, e.what, e.until ? ` until ${say.time(e.until)}` : null, e.label ? `: ${say.words(e.label)}` : null, e.text ? el("span", { class: "comment" }, `“${e.text}”`) : null), el("td", {}, el("a", { href: `#/asset/${enc(e.site)}/${enc(e.asset)}` }, e.asset), " ", el("span", { class: "dim small" }, e.site)),
       el("td", {}, e.condition ? `${say.condition(e.condition)}${e.occurrence ? ` no. ${e.occurrence}` : ""}` : "–"), el("td", {}, mark(...OUTCOMES[e.outcome])), el("td", {}, el("code", { title: e.command }, e.command.slice(0, 10))))), "Nobody has asked for anything yet."));
   }
@@ -64,7 +65,16 @@ export function data(main) {
     busy = true;
     try {
       const [sites, ledger, lag, audit] = await Promise.all([get("/api/v1/sites"), get("/api/v1/ledger?missing=true&limit=500"), get("/api/v1/lag"), get("/api/v1/audit?limit=100")]);
-      if (!stop) { drawSites(sites); drawMissing(ledger); drawIntake(lag, ledger.records); drawAudit(audit); }
+      if (!stop) {
+        // Whoever has scrolled a table sideways, or stands on it with the keyboard, stays there.
+        const kept = [...main.querySelectorAll(".scroll")].map((t) => [t.ariaLabel, t.scrollLeft, t === document.activeElement]);
+        drawSites(sites); drawMissing(ledger); drawIntake(lag, ledger.records); drawAudit(audit);
+        for (const [name, left, isFocused] of kept) {
+          const again = main.querySelector(`.scroll[aria-label="${name}"]`);
+          if (again && left) again.scrollLeft = left;
+          if (again && isFocused) again.focus({ preventScroll: true });
+        }
+      }
     } catch (error) { if (!stop && !parts.sites.hasChildNodes()) fill(parts.sites, el("p", { class: "empty" }, error.message)); }
     busy = false;
   }

@@ -4,7 +4,7 @@
 export const LOST = 12000;
 
 export const known = {
-  assets: new Map(), alarms: new Map(), totals: null, conflicts: 0, status: null, lag: null,
+  assets: new Map(), alarms: new Map(), totals: null, conflicts: 0, status: null, lag: null, lagError: null,
   staleAfter: 180e6, offset: 0, heard: 0, linked: false, loaded: false, copied: true, role: null,
 };
 const listeners = new Set();
@@ -60,6 +60,7 @@ export function load() {
     known.conflicts = ledger.conflicts;
     known.status = lag.instance;
     known.lag = lag.total;
+    known.lagError = lag.error;
     known.staleAfter = told.stale_after;
     known.loaded = true;
     setNow(told.now);
@@ -86,7 +87,7 @@ export function connect() {
   on("alarm", (a) => { known.alarms.set(key(a.site, a.asset, a.condition), a); tell("alarm", a); });
   on("health", (h) => tell("health", h));
   on("ledger", (l) => { known.totals = l.totals; known.conflicts = l.conflicts; tell("ledger"); });
-  on("status", (s) => { known.status = s.instance; known.lag = s.lag; tell("status"); });
+  on("status", (s) => { known.status = s.instance; known.lag = s.lag; known.lagError = s.lag_error; tell("status"); });
   source.addEventListener("error", () => {
     // Closed for good (an error status): the browser does not try again by itself; perhaps the session is over.
     if (source.readyState === EventSource.CLOSED) setTimeout(() => tell("closed"), 3000);

@@ -48,6 +48,8 @@ struct LedgerEvent<'a> {
 struct StatusEvent<'a> {
     instance: &'a Shown,
     lag: i64,
+    /// Why the lag could not be measured lately: Kafka does not answer, so nothing new comes either.
+    lag_error: Option<&'a str>,
 }
 
 impl Watch {
@@ -57,9 +59,11 @@ impl Watch {
         let mut said = None;
         while !self.stop.wait(EVERY) {
             let shown = self.status.show();
-            let present = serde_json::to_string(&shown).unwrap_or_default() + &shown.lag.total.to_string();
+            let (lag, lag_error) = (shown.lag.total, shown.lag.error.as_deref());
+            let status = StatusEvent { instance: &shown, lag, lag_error };
+            let present = serde_json::to_string(&status).unwrap_or_default();
             if said.as_ref() != Some(&present) {
-                self.hub.publish("status", &StatusEvent { instance: &shown, lag: shown.lag.total });
+                self.hub.publish("status", &status);
                 said = Some(present);
             }
             match self.cache.get(&self.store) {
