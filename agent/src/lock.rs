@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::run::Ask;
+
 /// The file's name in the store's folder.
 pub const LOCK_FILE: &str = "lock";
 
@@ -85,15 +87,6 @@ pub fn holder(folder: &Path) -> Result<Option<u32>, LockError> {
     }
 }
 
-/// What a running agent can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// Read the configuration again (SIGHUP).
-    Reload,
-    /// Let a restored backup take the store's place (SIGUSR1).
-    Replace,
-}
-
 /// Asks the agent that holds the store in `folder`; gives its process number.
 pub fn ask(folder: &Path, what: Ask) -> Result<u32, LockError> {
     let pid = holder(folder)?.ok_or_else(|| LockError::NotHeld { folder: folder.to_owned() })?;
@@ -103,6 +96,7 @@ pub fn ask(folder: &Path, what: Ask) -> Result<u32, LockError> {
     let signal = match what {
         Ask::Reload => Signal::HUP,
         Ask::Replace => Signal::USR1,
+        Ask::Stop => Signal::TERM,
     };
     kill_process(process, signal).map_err(|e| failed(e.into()))?;
     Ok(pid)

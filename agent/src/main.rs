@@ -15,6 +15,7 @@ use fettle_agent::config::quantity::show_size;
 use fettle_agent::config::{self, Checked, ConfigError};
 use fettle_agent::journal::lmdb::{self, Access, Lmdb};
 use fettle_agent::journal::replace;
+use fettle_agent::run::Ask;
 use fettle_agent::status::{self, StatusError, evidence, letters, table};
 use fettle_agent::{check, clock, identity, lock, log, replay};
 
@@ -62,7 +63,7 @@ fn show_status(args: &StatusArgs) -> Outcome {
 
 /// The file was checked before this: the agent checks it again, and it is better to learn of a mistake here.
 fn reload(store: &Path) -> Outcome {
-    let pid = lock::ask(store, lock::Ask::Reload)?;
+    let pid = lock::ask(store, Ask::Reload)?;
     print(&format!(
         "process {pid} was asked to reload; its log (config.reloaded, config.refused) says what came of it\n"
     ))
@@ -95,7 +96,7 @@ fn restore(args: &FileArgs) -> Outcome {
         drop(Lmdb::open(&config.store, config.journal.max_bytes, Access::Write)?);
         return print(&format!("{file} stands in {store} as incarnation {incarnation:016x}\n"));
     }
-    let pid = lock::ask(&config.store, lock::Ask::Replace)?;
+    let pid = lock::ask(&config.store, Ask::Replace)?;
     print(&format!(
         "process {pid} was asked to take {file} for its store, as incarnation {incarnation:016x}; its log (store.replaced, \
          store.opened) says when it did\n"

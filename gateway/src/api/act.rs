@@ -1,6 +1,6 @@
 //! What every request to an agent has in common: the body is read, the command sent, the answer is 202 and pending until
 //! the agent confirms; asking again is asking once. And the adoption of an asset; requests about alarms are in
-//! [`super::shelve`].
+//! [`super::alarm_act`].
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -12,7 +12,7 @@ use axum::{Extension, Json};
 use fettle_wire::Command;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::{Api, Shared, problem::Problem};
 use crate::access::Caller;
@@ -42,6 +42,36 @@ pub(super) struct Answer {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pending: Vec<Pending>,
+}
+
+/// How a request may be answered, for the document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) enum Led {
+    /// on its way
+    #[response(status = 202)]
+    OnItsWay(Answer),
+    /// it is so already
+    #[response(status = 200)]
+    Already(Answer),
+    /// the request is wrong; the detail says how
+    #[response(status = 400, content_type = "application/problem+json")]
+    Wrong(Problem),
+    /// there is no such thing
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(Problem),
+    /// it is at another occurrence
+    #[response(status = 409, content_type = "application/problem+json")]
+    Elsewhere(Problem),
+    /// the body is too large
+    #[response(status = 413, content_type = "application/problem+json")]
+    Large(Problem),
+    /// the body is not JSON
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(Problem),
+    /// it cannot be done now; ask again
+    #[response(status = 503, content_type = "application/problem+json")]
+    NotNow(Problem),
 }
 
 impl Answer {
@@ -106,14 +136,7 @@ pub(super) async fn send(api: &Api, kind: &'static str, command: &Command) -> Re
 #[utoipa::path(post, path = "/api/v1/assets/{site}/{asset}/adopt", tag = "assets",
     params(("site" = String, Path), ("asset" = String, Path)),
     request_body = Adopt,
-    responses((status = 202, body = Answer, description = "on its way"),
-        (status = 200, body = Answer, description = "in service already"),
-        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
+    responses(Led))]
 pub(super) async fn adopt(
     State(api): Shared,
     Path((site, asset)): Path<(String, String)>,

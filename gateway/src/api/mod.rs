@@ -7,6 +7,7 @@
 //! of the code; a test holds every route and every answer against it.
 
 mod act;
+mod alarm_act;
 mod alarms;
 mod ask;
 mod assets;
@@ -19,7 +20,6 @@ mod openapi;
 mod problem;
 pub(crate) mod schema;
 mod session;
-mod shelve;
 pub(crate) mod tls;
 
 use std::sync::Arc;
@@ -142,11 +142,11 @@ fn routes() -> Routes {
         .post("/api/v1/assets/{site}/{asset}/adopt", act::adopt)
         .get("/api/v1/alarms", alarms::alarms)
         .get("/api/v1/alarms/history", alarms::log)
-        .post("/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", shelve::acknowledge)
-        .post("/api/v1/alarms/{site}/{asset}/{condition}/shelve", shelve::shelve)
-        .post("/api/v1/alarms/{site}/{asset}/{condition}/unshelve", shelve::unshelve)
-        .post("/api/v1/alarms/{site}/{asset}/{condition}/comment", shelve::comment)
-        .post("/api/v1/alarms/{site}/{asset}/{condition}/label", shelve::label)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", alarm_act::acknowledge)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/shelve", alarm_act::shelve)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/unshelve", alarm_act::unshelve)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/comment", alarm_act::comment)
+        .post("/api/v1/alarms/{site}/{asset}/{condition}/label", alarm_act::label)
         .get("/api/v1/ledger", fleet::ledger)
         .get("/api/v1/lag", fleet::lag)
         .get("/api/v1/sites", fleet::sites)

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{act, alarms, assets, dashboard, events, fleet, session, shelve};
+use super::{act, alarm_act, alarms, assets, dashboard, events, fleet, session};
 
 /// The document.
 #[derive(OpenApi)]
@@ -17,6 +17,7 @@ use super::{act, alarms, assets, dashboard, events, fleet, session, shelve};
                        Writes name a person (the token's name counts before the body's), are requests to an agent and stay pending until it confirms.",
         license(name = "MIT or Apache 2.0", identifier = "MIT OR Apache-2.0")
     ),
+    components(schemas(act::Answer)),
     paths(
         dashboard::page,
         dashboard::file,
@@ -29,11 +30,11 @@ use super::{act, alarms, assets, dashboard, events, fleet, session, shelve};
         act::adopt,
         alarms::alarms,
         alarms::log,
-        shelve::acknowledge,
-        shelve::shelve,
-        shelve::unshelve,
-        shelve::comment,
-        shelve::label,
+        alarm_act::acknowledge,
+        alarm_act::shelve,
+        alarm_act::unshelve,
+        alarm_act::comment,
+        alarm_act::label,
         fleet::ledger,
         fleet::lag,
         fleet::sites,

@@ -35,7 +35,7 @@ use clap::Parser;
 use clock::Clock;
 use scene::Scene;
 use stage::Stage;
-use story::{Line, Story};
+use story::Story;
 
 /// Between two looks at everybody.
 const LOOK: Duration = Duration::from_millis(500);
@@ -102,13 +102,13 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     }
     let scene = Scene::new(arguments.seed, arguments.length);
     let page = stage::page(arguments.listen)?;
-    say(clock.elapsed(), &Line::plain(format!("The page: http://{page}/")));
+    say(clock.elapsed(), &format!("The page: http://{page}/"));
     for line in scene.opening() {
-        say(clock.elapsed(), &Line::plain(line));
+        say(clock.elapsed(), &line);
     }
     let mut stage = Stage::build(&scene, arguments.keep.as_deref(), page)?;
     stage.start(&scene)?;
-    let mut story = Story::new(stage.truth());
+    let mut story = Story::new(stage.truth()?);
     let told = loop {
         std::thread::park_timeout(LOOK);
         let now = clock.elapsed();
@@ -127,14 +127,14 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     }
     let kept = stage.end()?;
     match kept {
-        Some(folder) => say(clock.elapsed(), &Line::plain(format!("Ended cleanly. Kept: {}", folder.display()))),
-        None => say(clock.elapsed(), &Line::plain("Ended cleanly, nothing is left behind.".to_owned())),
+        Some(folder) => say(clock.elapsed(), &format!("Ended cleanly. Kept: {}", folder.display())),
+        None => say(clock.elapsed(), "Ended cleanly, nothing is left behind."),
     }
     Ok(told)
 }
 
 /// A line of the story with the time since the start. Whoever reads may stop reading.
-fn say(since: Duration, line: &Line) {
+fn say(since: Duration, line: &str) {
     let seconds = since.as_secs();
-    let _ = writeln!(std::io::stdout().lock(), "{:>2}:{:02}  {}", seconds / 60, seconds % 60, line.text);
+    let _ = writeln!(std::io::stdout().lock(), "{:>2}:{:02}  {}", seconds / 60, seconds % 60, line);
 }

@@ -175,9 +175,8 @@ impl Stage {
     }
 
     /// The machine that wears out.
-    pub(crate) fn truth(&self) -> Doomed {
-        let nobody = Doomed { site: String::new(), asset: String::new(), onset: i64::MAX / 2, failure: i64::MAX / 2 };
-        self.doomed.clone().unwrap_or(nobody)
+    pub(crate) fn truth(&self) -> Result<Doomed, Box<dyn Error>> {
+        self.doomed.clone().ok_or_else(|| "with this seed no machine wears out; try another".into())
     }
 
     /// Cuts and mends the link when its time has come.

@@ -10,19 +10,6 @@ use fettle_wire::{Micros, Rul};
 use crate::look::{Alarm, Asset, Seen};
 use crate::scene::{MACHINES, SITES, Scene};
 
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// The words.
-    pub(crate) text: String,
-}
-
-impl Line {
-    pub(crate) fn plain(text: String) -> Self {
-        Self { text }
-    }
-}
-
 /// The machine that wears out, from the ground truth.
 #[derive(Debug, Clone)]
 pub(crate) struct Doomed {
@@ -94,7 +81,7 @@ impl Story {
     }
 
     /// What is new.
-    pub(crate) fn step(&mut self, seen: &Seen) -> Vec<Line> {
+    pub(crate) fn step(&mut self, seen: &Seen) -> Vec<String> {
         let mut lines = Vec::new();
         self.frames = seen.nodes.iter().fold([0; 4], |[made, confirmed, held, lost], n| {
             [made + n.generated, confirmed + n.confirmed, held + n.held, lost + n.lost]
@@ -106,7 +93,7 @@ impl Story {
         }
         self.life(seen, &mut lines);
         self.failure(seen, &mut lines);
-        lines.into_iter().map(Line::plain).collect()
+        lines
     }
 
     fn arrivals(&mut self, seen: &Seen, lines: &mut Vec<String>) {
@@ -218,7 +205,7 @@ impl Story {
     }
 
     /// What is to be said at the end.
-    pub(crate) fn closing(&self) -> Vec<Line> {
+    pub(crate) fn closing(&self) -> Vec<String> {
         let absent = [
             (self.readings, "readings from every machine"),
             (self.baseline, "every baseline learned"),
@@ -236,7 +223,7 @@ impl Story {
         let [made, confirmed, held, lost] = self.frames;
         let frames =
             format!("Of {made} frames {confirmed} are confirmed on disk, {held} were on their way, {lost} are lost.");
-        vec![Line::plain(text), Line::plain(frames)]
+        vec![text, frames]
     }
 }
 
@@ -293,8 +280,8 @@ mod tests {
         }
     }
 
-    fn texts(lines: &[Line]) -> String {
-        lines.iter().map(|line| format!("{}\n", line.text)).collect()
+    fn texts(lines: &[String]) -> String {
+        lines.join("\n")
     }
 
     #[test]
@@ -303,16 +290,16 @@ mod tests {
         let first = texts(&story.step(&seen(HOUR, 0.2, 10)));
         assert!(first.contains("Readings arrive") && !first.contains("baseline"), "{first}");
         assert!(texts(&story.step(&seen(6 * HOUR, 1.0, 10))).contains("baseline is learned"));
-        assert_eq!(story.step(&seen(7 * HOUR, 1.0, 10)), []);
+        assert!(story.step(&seen(7 * HOUR, 1.0, 10)).is_empty());
         assert!(texts(&story.step(&Seen { cut: true, ..seen(8 * HOUR, 1.0, 20) })).contains("is cut"));
-        assert_eq!(story.step(&Seen { cut: true, ..seen(9 * HOUR, 1.0, 500) }), []);
-        assert_eq!(story.step(&seen(9 * HOUR, 1.0, 400)), [], "not before what had piled up has gone");
+        assert!(story.step(&Seen { cut: true, ..seen(9 * HOUR, 1.0, 500) }).is_empty());
+        assert!(story.step(&seen(9 * HOUR, 1.0, 400)).is_empty(), "not before what had piled up has gone");
         assert!(texts(&story.step(&seen(9 * HOUR, 1.0, 40))).contains("500 frames had waited"));
         let alarmed = Seen { alarms: vec![alarm("pump-0003", 20 * HOUR)], ..seen(20 * HOUR, 1.0, 10) };
         let found = texts(&story.step(&alarmed));
         assert!(found.contains("That is the one. Truth: wearing for 13.0 h, it will fail in 6.0 h."), "{found}");
         assert!(found.contains("pump-0003 has 2.0 h (at least 1.0 h) left, says its agent; the truth is 6.0 h."));
-        assert_eq!(story.step(&alarmed), []);
+        assert!(story.step(&alarmed).is_empty());
         assert!(!story.is_told() && texts(&story.closing()).contains("not seen: its failure"));
         assert!(texts(&story.step(&seen(27 * HOUR, 1.0, 0))).contains("has failed (truth). It was found 6.0 h before"));
         assert!(story.is_told() && texts(&story.closing()).contains("False alarms on the way: 0"));

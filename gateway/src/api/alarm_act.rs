@@ -8,7 +8,7 @@ use fettle_wire::{Command, Label, Micros, topic};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::act::{Answer, Body, person, read, send};
+use super::act::{Answer, Body, Led, person, read, send};
 use super::{Api, Shared, problem::Problem, schema};
 use crate::access::Caller;
 use crate::clock;
@@ -122,14 +122,7 @@ async fn ask(api: &std::sync::Arc<Api>, Path(which): Which, name: &str, ask: Ask
 #[utoipa::path(post, path = "/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", tag = "alarms",
     params(("site" = String, Path), ("asset" = String, Path), ("condition" = String, Path)),
     request_body = Acknowledge,
-    responses((status = 202, body = Answer, description = "on its way"),
-        (status = 200, body = Answer, description = "it is so already"),
-        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
+    responses(Led))]
 pub(super) async fn acknowledge(
     State(api): Shared,
     which: Which,
@@ -146,14 +139,7 @@ pub(super) async fn acknowledge(
 #[utoipa::path(post, path = "/api/v1/alarms/{site}/{asset}/{condition}/shelve", tag = "alarms",
     params(("site" = String, Path), ("asset" = String, Path), ("condition" = String, Path)),
     request_body = Shelve,
-    responses((status = 202, body = Answer, description = "on its way"),
-        (status = 200, body = Answer, description = "it is so already"),
-        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
+    responses(Led))]
 pub(super) async fn shelve(
     State(api): Shared,
     which: Which,
@@ -169,14 +155,7 @@ pub(super) async fn shelve(
 #[utoipa::path(post, path = "/api/v1/alarms/{site}/{asset}/{condition}/unshelve", tag = "alarms",
     params(("site" = String, Path), ("asset" = String, Path), ("condition" = String, Path)),
     request_body = Unshelve,
-    responses((status = 202, body = Answer, description = "on its way"),
-        (status = 200, body = Answer, description = "it is so already"),
-        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
+    responses(Led))]
 pub(super) async fn unshelve(
     State(api): Shared,
     which: Which,
@@ -192,14 +171,7 @@ pub(super) async fn unshelve(
 #[utoipa::path(post, path = "/api/v1/alarms/{site}/{asset}/{condition}/comment", tag = "alarms",
     params(("site" = String, Path), ("asset" = String, Path), ("condition" = String, Path)),
     request_body = Comment,
-    responses((status = 202, body = Answer, description = "on its way"),
-        (status = 200, body = Answer, description = "it is so already"),
-        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
+    responses(Led))]
 pub(super) async fn comment(
     State(api): Shared,
     which: Which,
@@ -221,14 +193,7 @@ pub(super) async fn comment(
 #[utoipa::path(post, path = "/api/v1/alarms/{site}/{asset}/{condition}/label", tag = "alarms",
     params(("site" = String, Path), ("asset" = String, Path), ("condition" = String, Path)),
     request_body = Labelled,
-    responses((status = 202, body = Answer, description = "on its way"),
-        (status = 200, body = Answer, description = "it is so already"),
-        (status = 400, description = "the request is wrong; the detail says how", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "there is no such thing", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at another occurrence", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "the body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "the body is not JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "it cannot be done now; ask again", body = Problem, content_type = "application/problem+json")))]
+    responses(Led))]
 pub(super) async fn label(
     State(api): Shared,
     which: Which,
