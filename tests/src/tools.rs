@@ -21,6 +21,10 @@ pub enum Tool {
     Kcat,
     /// The browser.
     Chromium,
+    /// `openssl`, which makes certificates.
+    Openssl,
+    /// The independent HTTPS client.
+    Curl,
 }
 
 impl Tool {
@@ -32,6 +36,8 @@ impl Tool {
             Self::Kafka => "Apache Kafka",
             Self::Kcat => "kcat",
             Self::Chromium => "Chromium",
+            Self::Openssl => "openssl",
+            Self::Curl => "curl",
         }
     }
 
@@ -43,6 +49,8 @@ impl Tool {
             Self::Kafka => "apt-get install default-jre-headless maven",
             Self::Kcat => "apt-get install kcat",
             Self::Chromium => "apt-get install chromium",
+            Self::Openssl => "apt-get install openssl",
+            Self::Curl => "apt-get install curl",
         }
     }
 
@@ -52,6 +60,8 @@ impl Tool {
             Self::Mosquitto => "mosquitto",
             Self::MosquittoClients => "mosquitto_pub",
             Self::Kcat => "kcat",
+            Self::Openssl => "openssl",
+            Self::Curl => "curl",
             Self::Kafka => return kafka_install::libraries().map(|_| ()),
             Self::Chromium => return browser::find(),
         };
@@ -92,15 +102,19 @@ pub fn long() -> bool {
 pub fn require(tools: &[Tool]) -> bool {
     for tool in tools {
         if let Err(missing) = tool.find() {
-            let test = test_name();
-            let remedy = tool.remedy();
-            assert!(!verifying(), "{test} needs {}: {missing}; remedy: {remedy}", tool.name());
-            // Not eprintln: the test runner would keep that to itself.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test} needs {} ({missing}); {remedy}", tool.name());
+            skip(tool.name(), &missing, tool.remedy());
             return false;
         }
     }
     true
+}
+
+/// Says aloud that the running test is skipped for want of `what`; panics under `cargo verify`, which allows no such skip.
+pub fn skip(what: &str, missing: &str, remedy: &str) {
+    let test = test_name();
+    assert!(!verifying(), "{test} needs {what}: {missing}; remedy: {remedy}");
+    // Not eprintln: the test runner would keep that to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test} needs {what} ({missing}); {remedy}");
 }
 
 /// The running test: its thread's name, or with one test thread the executable's.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use fettle_wire::Change;
+use fettle_wire::{Alert, Change};
 use serde_json::json;
 use testbed::browser::{Browser, DESK, PHONE, Page};
 use testbed::{Plant, PlantOptions, eventually, plant, records, require};
@@ -64,6 +64,7 @@ fn an_alarm_reaches_an_open_page_and_its_acknowledgement_reaches_the_agent_and_w
 
     let key = an_alarm_appears(&page);
     it_is_acknowledged(&plant, &page, &key);
+    all_else_is_asked_in_its_dialog(&plant, &page, &key);
     every_alarm_appeared_soon(&plant, &page);
     every_view_is_usable(&page, &key);
     assert_no_complaint(&page, "while all was well");
@@ -100,6 +101,73 @@ fn it_is_acknowledged(plant: &Plant, page: &Page, key: &str) {
         .find(|a| a.change == Change::Acknowledged && asset.ends_with(a.asset.as_str()) && a.condition == condition);
     assert_eq!(by.and_then(|a| a.by.as_deref()), Some("Ada Lovelace"), "{key}: what the agent told of it");
     page.photograph("alarm-acknowledged");
+}
+
+/// Comments, labels, shelves and ends the shelf as a person does, each until the agent has confirmed it.
+fn all_else_is_asked_in_its_dialog(plant: &Plant, page: &Page, key: &str) {
+    let (asset, condition) = key.split_once('|').expect("a key names asset and condition");
+    let acts = || {
+        let told = records::alerts(&plant.kafka).unwrap_or_else(|e| panic!("{e}"));
+        let about = |a: &Alert| asset.ends_with(a.asset.as_str()) && a.condition == condition && a.by.is_some();
+        told.into_iter().map(|a| a.body).filter(about).collect::<Vec<_>>()
+    };
+    // A press on a button that is drawn again at that moment is none.
+    let open = || {
+        eventually("the dialog is open", PATIENCE, || {
+            if page.look("document.querySelector('dialog.acts[open]') !== null")? == true {
+                return Ok(());
+            }
+            page.click(&format!("{}.querySelector('button[aria-label^=Shelve]')", row(key)));
+            Err("pressed".to_owned())
+        });
+    };
+    let button = |says: &str| {
+        format!("[...document.querySelectorAll('dialog.acts button')].find((b) => b.innerText === {})", json!(says))
+    };
+    let confirmed = |change: Change, shown: &str| {
+        eventually(&format!("the agent told of it: {change:?}"), PATIENCE, || {
+            let told = acts();
+            if told.iter().any(|a| a.change == change) { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+        let seen = format!("{}?.innerText.includes({}) && !{0}.querySelector('.c-act .wait')", row(key), json!(shown));
+        page.await_true(&format!("the page shows it as confirmed: {change:?}"), PATIENCE, &seen);
+    };
+    let tab = |name: &str| page.click(&format!("document.querySelector('.chips [data-name={name}]')"));
+
+    open();
+    assert_no_barrier(page, "with the dialog open");
+    page.photograph("alarm-dialog");
+    page.press("Escape");
+    page.await_true("Escape closes the dialog", PATIENCE, "document.querySelector('dialog') === null");
+    let back = "document.activeElement?.ariaLabel?.startsWith('Shelve, comment or label')";
+    page.await_true("the focus is where it was", PATIENCE, back);
+
+    open();
+    page.click("document.querySelector('dialog.acts textarea')");
+    page.type_text("Ölstand geprüft <b>&amp;</b>");
+    page.click(&button("Write the comment"));
+    confirmed(Change::Commented, "by Ada Lovelace");
+    open();
+    page.click(&button("maintenance done"));
+    confirmed(Change::Labelled, "maintenance done");
+    open();
+    page.click(&button("1 d"));
+    page.await_true("a shelved alarm is not among the open ones", PATIENCE, &format!("!{}", row(key)));
+    tab("shelved");
+    confirmed(Change::Shelved, "shelved until");
+    open();
+    page.click(&button("End the shelf now"));
+    page.await_true("its shelf has ended", PATIENCE, &format!("!{}", row(key)));
+    tab("log");
+    let written = "[...document.querySelectorAll('table.alarms .comment')].some((c) => c.innerText === '“Ölstand geprüft <b>&amp;</b>”')";
+    page.await_true("the comment stands in the log as it was written", PATIENCE, written);
+    tab("open");
+
+    let acts = acts();
+    let changes: Vec<_> = acts.iter().map(|a| a.change).collect();
+    let all = [Change::Acknowledged, Change::Commented, Change::Labelled, Change::Shelved, Change::Unshelved];
+    assert_eq!(changes, all, "what the agent told, in order");
+    assert!(acts.iter().all(|a| a.by.as_deref() == Some("Ada Lovelace")), "{acts:?}");
 }
 
 /// Compares the time of each alarm's Kafka record with the time of its row in the page, which was never loaded again.

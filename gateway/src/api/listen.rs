@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use super::guard::Peer;
-use super::tls::TlsAcceptor;
+use super::tls::Certificate;
 use crate::events::Metrics;
 
 /// How long the other end may take nothing.
@@ -41,7 +41,7 @@ const CONNECTIONS: usize = 2_000;
 pub struct Serving {
     pub(crate) patience: Duration,
     pub(crate) metrics: Arc<Metrics>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Certificate>,
 }
 
 impl Serving {
@@ -52,15 +52,15 @@ impl Serving {
 
     /// With TLS; the reason if its files will not do.
     pub fn with(self, tls: &crate::config::ServerTls) -> Result<Self, String> {
-        Ok(Self { tls: Some(super::tls::acceptor(tls)?), ..self })
+        Ok(Self { tls: Some(Certificate::open(tls)?), ..self })
     }
 
-    fn open(&self, stream: TcpStream) -> Stream {
-        match &self.tls {
+    fn open(&mut self, stream: TcpStream) -> Stream {
+        match &mut self.tls {
             None => Stream::Plain(stream),
             #[cfg(feature = "tls")]
             Some(tls) => {
-                let tls = tls.clone();
+                let tls = tls.current().clone();
                 Stream::Opening(Box::pin(async move { tls.accept(stream).await.map_err(io::Error::other) }))
             }
             #[cfg(not(feature = "tls"))]
@@ -70,7 +70,7 @@ impl Serving {
 }
 
 /// Serves for ever.
-pub async fn serve(mut listener: TcpListener, router: Router, serving: Serving) -> Infallible {
+pub async fn serve(mut listener: TcpListener, router: Router, mut serving: Serving) -> Infallible {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         // Never closed, so there is always a place in the end.

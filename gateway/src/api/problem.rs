@@ -44,6 +44,12 @@ impl Problem {
         Self::new(401, "unauthorized", detail)
     }
 
+    /// A token that begins no session.
+    pub(super) fn unknown_token() -> Self {
+        let detail = "this token is not known here: look whether it is whole, or ask whoever runs this gateway for one";
+        Self::new(401, "unauthorized", detail)
+    }
+
     /// Too many wrong tokens.
     pub(super) fn too_many() -> Self {
         Self::new(429, "too many requests", "too many wrong tokens came from this address; wait a minute")

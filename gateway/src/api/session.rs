@@ -84,7 +84,7 @@ pub(super) async fn begin(
         }
         Caller::Anyone | Caller::Stranger => {
             api.metrics.refused("no_token");
-            Err(Problem::unauthorized())
+            Err(Problem::unknown_token())
         }
     }
 }

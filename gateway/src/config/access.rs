@@ -8,7 +8,7 @@ use fettle_wire::Priority;
 use super::checked::{Access, Problems, ServerTls, Webhook, check_file, say};
 use super::raw::{RawAccess, RawTls, RawWebhook};
 use crate::access::tokens::Tokens;
-use crate::api::tls::acceptor;
+use crate::api::tls::Certificate;
 
 /// `is_open`: TLS and tokens are asked for; whether they are right is said where they are checked.
 pub(super) fn check_listen(text: &str, is_open: bool, problems: &mut Problems) -> Option<SocketAddr> {
@@ -42,7 +42,7 @@ pub(super) fn check_tls(raw: Option<RawTls>, folder: &Path, problems: &mut Probl
     let cert_file = check_file("tls.cert_file", &cert_file, folder, problems);
     let key_file = check_file("tls.key_file", &key_file, folder, problems);
     let tls = ServerTls { cert_file: cert_file?, key_file: key_file? };
-    if let Some(fault) = acceptor(&tls).err() {
+    if let Some(fault) = Certificate::open(&tls).err() {
         let remedy = "an own certificate to try: openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem \
                       -days 365 -subj /CN=HOST -addext subjectAltName=DNS:HOST";
         say(problems, "tls", "a certificate and its key", &fault, remedy);

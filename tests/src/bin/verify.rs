@@ -198,7 +198,7 @@ struct Needed {
     there: fn() -> bool,
 }
 
-const NEEDED: [Needed; 10] = [
+const NEEDED: [Needed; 12] = [
     Needed { name: "a C compiler", package: "gcc", there: || program_path("cc").is_some() },
     Needed { name: "make", package: "make", there: || program_path("make").is_some() },
     Needed { name: "pkg-config", package: "pkg-config", there: || program_path("pkg-config").is_some() },
@@ -207,6 +207,8 @@ const NEEDED: [Needed; 10] = [
     Needed { name: "mosquitto_pub", package: "mosquitto-clients", there: || Tool::MosquittoClients.find().is_ok() },
     Needed { name: "kcat", package: "kcat", there: || Tool::Kcat.find().is_ok() },
     Needed { name: "Chromium", package: "chromium", there: || Tool::Chromium.find().is_ok() },
+    Needed { name: "openssl", package: "openssl", there: || Tool::Openssl.find().is_ok() },
+    Needed { name: "curl", package: "curl", there: || Tool::Curl.find().is_ok() },
     Needed { name: "java", package: "default-jre-headless", there: || program_path("java").is_some() },
     Needed { name: "mvn", package: "maven", there: || program_path("mvn").is_some() },
 ];

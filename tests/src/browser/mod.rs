@@ -55,6 +55,11 @@ pub struct Page {
 impl Browser {
     /// Starts one with a new profile in `folder`.
     pub fn start(folder: &Folder) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// As [`Browser::start`], with more arguments.
+    pub fn start_with(folder: &Folder, more: &[&str]) -> Self {
         let program = program().expect("Chromium was found by require()");
         let log = folder.path().join("chromium.log");
         let output = File::create(&log).unwrap_or_else(|e| panic!("cannot create {}: {e}", log.display()));
@@ -85,7 +90,8 @@ impl Browser {
             // Chromium refuses to sandbox itself as root; what it opens here is our own page.
             command.arg("--no-sandbox");
         }
-        let child = command.arg("about:blank").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(output).spawn();
+        let child =
+            command.args(more).arg("about:blank").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(output).spawn();
         let mut child = child.expect("`sh` is part of every Linux system");
         let input = child.stdin.take().expect("standard input was asked for");
         let output = child.stdout.take().expect("standard output was asked for");
@@ -195,8 +201,18 @@ impl Page {
         let mut event = json!({ "type": "keyDown", "key": key });
         if key.chars().count() == 1 {
             event["text"] = key.into();
-        } else if key == "Tab" {
-            event["windowsVirtualKeyCode"] = 9.into();
+        } else {
+            // What the browser itself does upon these keys goes by their codes.
+            let code = match key {
+                "Tab" => 9,
+                "Enter" => 13,
+                "Escape" => 27,
+                other => panic!("the code of the key {other} is not known here"),
+            };
+            event["windowsVirtualKeyCode"] = code.into();
+            if key == "Enter" {
+                event["text"] = "\r".into();
+            }
         }
         self.ask("Input.dispatchKeyEvent", &event);
         self.ask("Input.dispatchKeyEvent", &json!({ "type": "keyUp", "key": key }));
