@@ -12,16 +12,20 @@
 //! tell too late and too surely. An EWMA of the standardised errors over a quarter of the memory, more than
 //! [`LAGGING`] standard deviations from 0, says that a filter lags behind.
 //!
+//! That finds a trend. Where it has led away from the baseline, the laws of [`super::law`] say how it goes on.
+//!
 //! Source: Harvey (1989), "Forecasting, structural time series models and the Kalman filter", 2.3.
 
 use serde::{Deserialize, Serialize};
+
+use super::law::Laws;
 
 /// Memories in slides: half an hour, four hours, 32 hours of one-minute slides.
 const MEMORIES: [f64; 3] = [30.0, 240.0, 1920.0];
 /// Standard deviations of the averaged error beyond which a filter is not believed.
 const LAGGING: f64 = 4.0;
 /// Standard deviations by which a rate must differ from 0 to be a trend.
-pub(super) const IDENTIFIABLE: f64 = 3.0;
+const IDENTIFIABLE: f64 = 3.0;
 
 /// Level (SI) and rate (SI per slide) with their covariance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -46,6 +50,9 @@ struct Filter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Degradation {
     filters: [Filter; MEMORIES.len()],
+    /// While there is damage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    laws: Option<Box<Laws>>,
 }
 
 impl Estimate {
@@ -55,6 +62,11 @@ impl Estimate {
         self.p11 += 2.0 * self.p12 + self.p22;
         self.p12 += self.p22;
         self.p22 += self.q;
+    }
+
+    /// Whether there is a trend.
+    fn is_identifiable(&self) -> bool {
+        self.rate.abs() > IDENTIFIABLE * self.p22.sqrt()
     }
 
     /// A level is observed with variance `r`; returns the standardised prediction error.
@@ -79,11 +91,12 @@ impl Degradation {
             let q = r / (tau * tau * tau * tau);
             Filter { estimate: Estimate { level: mean, rate: 0.0, p11, p12, p22, q }, error: 0.0 }
         };
-        Self { filters: MEMORIES.map(filter) }
+        Self { filters: MEMORIES.map(filter), laws: None }
     }
 
-    /// One slide, with its level if there is one.
-    pub(super) fn step(&mut self, level: Option<f64>, r: f64) {
+    /// One slide of a channel whose baseline has this `mean`, with its level if there is one.
+    pub(super) fn step(&mut self, level: Option<f64>, mean: f64, r: f64) {
+        self.follow(level, mean, r);
         for (filter, tau) in self.filters.iter_mut().zip(MEMORIES) {
             filter.estimate.predict();
             if let Some(level) = level {
@@ -91,6 +104,41 @@ impl Degradation {
                 filter.error += (4.0 / tau) * (error - filter.error);
             }
         }
+    }
+
+    /// Takes the laws up where a trend has led away from the baseline, and gives them up where it is over.
+    fn follow(&mut self, level: Option<f64>, mean: f64, r: f64) {
+        match &mut self.laws {
+            Some(laws) => {
+                laws.step(level, mean, r);
+                let is_over = (self.filters[0].estimate.level - mean).abs() < r.sqrt();
+                if is_over || !laws.is_finite() {
+                    self.laws = None;
+                }
+            }
+            None => {
+                let estimate = self.believed();
+                if let Some(level) = level
+                    && estimate.is_identifiable()
+                {
+                    self.laws = Laws::begin(&estimate, mean, level, r).map(Box::new);
+                }
+            }
+        }
+    }
+
+    /// The estimate of the longest memory that does not lag behind.
+    fn believed(&self) -> Estimate {
+        let believed = self.filters.iter().zip(MEMORIES).rev().find(|(filter, tau)| {
+            let weight = 4.0 / tau;
+            filter.error.abs() <= LAGGING * (weight / (2.0 - weight)).sqrt()
+        });
+        believed.map_or(self.filters[0].estimate, |(filter, _)| filter.estimate)
+    }
+
+    /// The laws by which the damage grows towards `limit`, once there is any.
+    pub(super) fn laws(&self, limit: f64, mean: f64) -> Option<&Laws> {
+        self.laws.as_deref().filter(|laws| laws.towards(limit, mean))
     }
 
     /// The level of the shortest memory.
@@ -101,13 +149,9 @@ impl Degradation {
     /// The trend that leads from the baseline's `mean` towards `limit` (or is beyond it already), if it is identifiable.
     pub(super) fn towards(&self, limit: f64, mean: f64) -> Option<Estimate> {
         let up = (limit - mean).signum();
-        let believed = self.filters.iter().zip(MEMORIES).rev().find(|(filter, tau)| {
-            let weight = 4.0 / tau;
-            filter.error.abs() <= LAGGING * (weight / (2.0 - weight)).sqrt()
-        });
-        let estimate = believed.map_or(self.filters[0].estimate, |(filter, _)| filter.estimate);
+        let estimate = self.believed();
         let beyond = (self.smoothed() - limit) * up >= 0.0;
-        let rising = estimate.rate * up > IDENTIFIABLE * estimate.p22.sqrt();
+        let rising = estimate.rate * up > 0.0 && estimate.is_identifiable();
         (beyond || rising).then_some(if beyond { self.filters[0].estimate } else { estimate })
     }
 }
@@ -133,7 +177,7 @@ mod tests {
     fn a_filter_starts_where_it_would_settle() {
         let mut d = Degradation::new(5.0, 2.0);
         let start = d.filters[1].estimate;
-        (0..5000).for_each(|_| d.step(Some(5.0), 2.0));
+        (0..5000).for_each(|_| d.step(Some(5.0), 5.0, 2.0));
         let end = d.filters[1].estimate;
         for (a, b) in [(start.p11, end.p11), (start.p12, end.p12), (start.p22, end.p22)] {
             assert!((a / b - 1.0).abs() < 0.02, "{a} and {b}");
@@ -146,8 +190,8 @@ mod tests {
         let (mut ramp, mut flat) = (Degradation::new(0.0, 1.0), Degradation::new(0.0, 1.0));
         for i in 0..3000 {
             let noise = f64::from(i * 7919 % 101) / 50.0 - 1.0;
-            ramp.step(Some(0.01 * f64::from(i) + noise), 1.0);
-            flat.step(Some(noise), 1.0);
+            ramp.step(Some(0.01 * f64::from(i) + noise), 0.0, 1.0);
+            flat.step(Some(noise), 0.0, 1.0);
         }
         let rate = ramp.towards(100.0, 0.0).unwrap().rate;
         assert!((rate / 0.01 - 1.0).abs() < 0.1, "{rate}");
@@ -159,7 +203,7 @@ mod tests {
     fn a_missing_level_widens_what_is_known() {
         let mut d = Degradation::new(0.0, 1.0);
         let before = d.filters[0].estimate;
-        (0..10).for_each(|_| d.step(None, 1.0));
+        (0..10).for_each(|_| d.step(None, 0.0, 1.0));
         let after = d.filters[0].estimate;
         assert!(after.p11 > before.p11 && after.p22 > before.p22 && after.level == before.level);
     }

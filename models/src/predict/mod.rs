@@ -14,6 +14,7 @@
 //! P1: a remaining life is told only of a trend that is identifiable (`degradation`) and leads to a limit.
 
 mod degradation;
+mod law;
 mod passage;
 
 use fettle_wire::{Rul, time::SECOND};
@@ -23,12 +24,14 @@ use crate::detect::feature::Row;
 use crate::detect::model::{ChannelModel, Model};
 use crate::detect::{DetectorParams, Layout};
 use degradation::Degradation;
-use passage::{Passage, passage};
+use passage::{Passage, passage, quantiles};
 
-/// How remaining life was found, with limits from the registry.
-pub const METHOD: &str = "level_rate_first_passage";
+/// How remaining life was found, with limits from the registry: a level with a rate, and once there is damage the laws by
+/// which it grows.
+pub const METHODS: [&str; 2] = ["level_rate_first_passage", "damage_law_first_passage"];
 /// The same with the limit taken from the baseline's spread.
-pub const METHOD_WITHOUT_LIMIT: &str = "level_rate_first_passage_limit_12_sigma";
+pub const METHODS_WITHOUT_LIMIT: [&str; 2] =
+    ["level_rate_first_passage_limit_12_sigma", "damage_law_first_passage_limit_12_sigma"];
 /// Standard deviations from the baseline mean that stand for a limit where there is none.
 const DEFAULT_LIMIT: f64 = 12.0;
 
@@ -48,14 +51,14 @@ impl Prognosis {
     pub(crate) fn update(&mut self, model: &Model, x: &[Option<f64>], row: &Row) {
         for (i, (trend, c)) in self.channels.iter_mut().zip(&model.channels).enumerate() {
             let level = x[c.channel].map(|x| x - model.regime_effect(i, row)).filter(|level| level.is_finite());
-            trend.step(level, c.long_run_variance);
+            trend.step(level, c.mean, c.long_run_variance);
         }
     }
 
     /// A slide that tells nothing.
     pub(crate) fn rest(&mut self, model: &Model) {
         for (trend, c) in self.channels.iter_mut().zip(&model.channels) {
-            trend.step(None, c.long_run_variance);
+            trend.step(None, c.mean, c.long_run_variance);
         }
     }
 
@@ -75,14 +78,19 @@ impl Prognosis {
         let seconds = params.slide as f64 / SECOND as f64;
         let horizon = params.rul_horizon as f64 / params.slide as f64;
         let mut none = "trend_not_identifiable";
-        let mut first: Option<(Passage, usize)> = None;
+        let mut first: Option<(Passage, usize, bool)> = None;
         for (trend, c) in self.channels.iter().zip(&model.channels) {
             for limit in limits.of(c) {
                 let Some(estimate) = trend.towards(limit, c.mean) else { continue };
-                match passage(&estimate, limit, c.mean, horizon) {
+                let laws = trend.laws(limit, c.mean);
+                let found = match laws {
+                    Some(laws) => quantiles(&laws.passed(limit, c.mean), horizon),
+                    None => passage(&estimate, limit, c.mean, horizon),
+                };
+                match found {
                     None => none = "beyond_horizon",
-                    Some(found) if first.as_ref().is_none_or(|(f, _)| found.p50 < f.p50) => {
-                        first = Some((found, c.channel));
+                    Some(found) if first.as_ref().is_none_or(|(f, ..)| found.p50 < f.p50) => {
+                        first = Some((found, c.channel, laws.is_some()));
                     }
                     Some(_) => {}
                 }
@@ -90,11 +98,11 @@ impl Prognosis {
         }
         match first {
             None => Rul::None { reason: none.into() },
-            Some((found, channel)) => Rul::Interval {
+            Some((found, channel, by_laws)) => Rul::Interval {
                 p10: found.p10 * seconds,
                 p50: found.p50 * seconds,
                 p90: found.p90.map(|p| p * seconds),
-                method: if limits.own { METHOD.into() } else { METHOD_WITHOUT_LIMIT.into() },
+                method: (if limits.own { METHODS } else { METHODS_WITHOUT_LIMIT })[usize::from(by_laws)].into(),
                 channel: layout.channels[channel].0.clone(),
             },
         }

@@ -4,7 +4,8 @@
 //! the probability of having passed is taken as that of being beyond the limit then, P(T <= t) =
 //! Phi((level + rate t - limit) / sd(t)) (for a rising trend; mirrored for a falling one). That neglects paths that were
 //! beyond and came back, which a wearing machine does not do; where the expression falls again for large t, because the
-//! rate's own wandering q outgrows the rate, the quantile is the first t that reaches it.
+//! rate's own wandering q outgrows the rate, the quantile is the first t that reaches it. The same holds in any coordinate
+//! in which the damage grows evenly ([`super::law`]).
 //! Cost: about a hundred normal probabilities, and only while there is a trend.
 
 use super::degradation::Estimate;
@@ -22,16 +23,25 @@ pub(super) struct Passage {
 /// Ratio of neighbouring instants on the grid that brackets a quantile.
 const GRID: f64 = 1.15;
 
-/// The passage from the side of `mean` over `limit`; `None` if the median lies beyond `horizon` (slides).
+/// The probability that a level, that now has `ahead` to go to its limit (negative: beyond) at `estimate`'s rate towards
+/// it and with its covariance, has passed after `t` slides.
+pub(super) fn passed(estimate: &Estimate, ahead: f64, t: f64) -> f64 {
+    let variance = estimate.p11 + t * (2.0 * estimate.p12 + t * (estimate.p22 + t * estimate.q / 3.0));
+    normal_cdf((estimate.rate * t - ahead) / variance.max(f64::MIN_POSITIVE).sqrt())
+}
+
+/// The quantiles of a passage of which `passed` gives the probability at each t; `None` if the median lies beyond
+/// `horizon` (slides).
+pub(super) fn quantiles(passed: &impl Fn(f64) -> f64, horizon: f64) -> Option<Passage> {
+    let p50 = quantile(passed, 0.5, horizon)?;
+    Some(Passage { p10: quantile(passed, 0.1, horizon)?, p50, p90: quantile(passed, 0.9, horizon) })
+}
+
+/// The passage of a level with a constant rate from the side of `mean` over `limit`.
 pub(super) fn passage(estimate: &Estimate, limit: f64, mean: f64, horizon: f64) -> Option<Passage> {
     let up = (limit - mean).signum();
-    let passed = |t: f64| {
-        let ahead = (estimate.level + estimate.rate * t - limit) * up;
-        let variance = estimate.p11 + t * (2.0 * estimate.p12 + t * (estimate.p22 + t * estimate.q / 3.0));
-        normal_cdf(ahead / variance.max(f64::MIN_POSITIVE).sqrt())
-    };
-    let p50 = quantile(&passed, 0.5, horizon)?;
-    Some(Passage { p10: quantile(&passed, 0.1, horizon)?, p50, p90: quantile(&passed, 0.9, horizon) })
+    let towards = Estimate { rate: estimate.rate * up, ..*estimate };
+    quantiles(&|t| passed(&towards, (limit - estimate.level) * up, t), horizon)
 }
 
 /// The first t up to `horizon` at which `passed` reaches `p`, to one part in a million.
