@@ -28,7 +28,7 @@ const LAGGING: f64 = 4.0;
 const IDENTIFIABLE: f64 = 3.0;
 
 /// Level (SI) and rate (SI per slide) with their covariance.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Estimate {
     pub(super) level: f64,
     pub(super) rate: f64,

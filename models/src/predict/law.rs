@@ -11,6 +11,10 @@
 //! variance WANDER^2 c^2 g a slide with g = c d^(p - 1). That is free of units and makes a forecast as uncertain as it
 //! is far: over n e-folds the end is known to about WANDER n^1.5 / sqrt(3) of an e-fold.
 //!
+//! Wear also comes in bursts: a spall lengthens by pieces, and what a filter follows within a burst is not what the next
+//! hours bring. So each filter keeps the mean and the spread of log c over about two e-folds; the forecast's rate is
+//! log-normal about a centre that leans to the mean, with that spread (three-point Gauss-Hermite quadrature).
+//!
 //! R is the long-run variance (`degradation`), so neighbouring residuals that hang together are not taken for evidence.
 //! What grows ever slower (p < 0) is not among them: it is told early, which errs to the safe side.
 
@@ -20,7 +24,7 @@ use super::degradation::Estimate;
 use super::passage::passed;
 
 /// Exponents p of the laws.
-const LAWS: [Law; 5] = [Law::Even, Law::Half, Law::Exponential, Law::Square, Law::Cubic];
+const LAWS: [Law; 5] = [Law::Even, Law::Half, Law::Exponential, Law::ThreeHalves, Law::Square];
 /// How far c wanders, of itself, in an e-fold.
 const WANDER: f64 = 0.3;
 /// Evidence of a slide weighs this much a slide later, so that an early choice can be undone.
@@ -34,13 +38,25 @@ const FIRST_RATE: f64 = 1.5;
 /// The most by which damage is taken to grow within a slide, of itself.
 const FASTEST: f64 = 0.5;
 
+/// Weight of the newest log c, for growth by an e-fold; and the least and most a slide.
+const BURSTS: (f64, f64, f64) = (0.5, 1.0 / 500.0, 1.0 / 8.0);
+/// How far a forecast goes by the c of now, the rest by its mean.
+const NOW: f64 = 0.3;
+/// The least spread of log c, known or not.
+const SPREAD: f64 = 0.2;
+/// Three-point Gauss-Hermite quadrature of a standard normal: places and weights.
+const NORMAL: [(f64, f64); 3] =
+    [(-1.732_050_807_568_877_2, 1.0 / 6.0), (0.0, 2.0 / 3.0), (1.732_050_807_568_877_2, 1.0 / 6.0)];
+/// Below this share of its mean, c counts as this share.
+const STILL: f64 = 1e-6;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Law {
     Even,
     Half,
     Exponential,
+    ThreeHalves,
     Square,
-    Cubic,
 }
 
 impl Law {
@@ -49,8 +65,8 @@ impl Law {
             Self::Even => 0.0,
             Self::Half => 0.5,
             Self::Exponential => 1.0,
+            Self::ThreeHalves => 1.5,
             Self::Square => 2.0,
-            Self::Cubic => 3.0,
         }
     }
 
@@ -60,8 +76,8 @@ impl Law {
             Self::Even => 1.0,
             Self::Half => d.sqrt(),
             Self::Exponential => d,
+            Self::ThreeHalves => d * d.sqrt(),
             Self::Square => d * d,
-            Self::Cubic => d * d * d,
         }
     }
 
@@ -71,8 +87,8 @@ impl Law {
             Self::Even => d,
             Self::Half => 2.0 * d.sqrt(),
             Self::Exponential => libm::log(d),
+            Self::ThreeHalves => -2.0 / d.sqrt(),
             Self::Square => -1.0 / d,
-            Self::Cubic => -0.5 / (d * d),
         }
     }
 }
@@ -87,6 +103,9 @@ struct Filter {
     p11: f64,
     p12: f64,
     p22: f64,
+    /// Mean and variance of log c of late.
+    mean: f64,
+    variance: f64,
     /// Logarithm of the likelihood so far, with forgetting.
     weight: f64,
 }
@@ -94,7 +113,8 @@ struct Filter {
 impl Filter {
     fn new(law: Law, d: f64, rate: f64, p11: f64, rate_variance: f64) -> Self {
         let power = law.power(d);
-        Self { d, c: rate / power, p11, p12: 0.0, p22: rate_variance / (power * power), weight: 0.0 }
+        let (c, p22) = (rate / power, rate_variance / (power * power));
+        Self { d, c, p11, p12: 0.0, p22, mean: libm::log(c), variance: 0.0, weight: 0.0 }
     }
 
     /// Relative growth a slide.
@@ -121,6 +141,7 @@ impl Filter {
             self.p22 -= gain_c * self.p12;
             self.p12 -= gain_d * self.p12;
             self.p11 -= gain_d * self.p11;
+            self.note_rate(g);
             let surprise = error * error / variance + libm::log(variance / r);
             self.weight = FORGETTING * self.weight - 0.5 * surprise;
         }
@@ -128,12 +149,32 @@ impl Filter {
         self.d = self.d.max(0.5 * r.sqrt());
     }
 
-    /// The state in the law's own coordinate: rate c there, and how far it is to `limit` (a damage).
-    fn ahead(&self, law: Law, limit: f64) -> (Estimate, f64) {
+    /// Takes c into its mean and variance; `g` is the relative growth of this slide.
+    fn note_rate(&mut self, g: f64) {
+        let log = libm::log(self.c.max(STILL * libm::exp(self.mean)));
+        let weight = (BURSTS.0 * g).clamp(BURSTS.1, BURSTS.2);
+        let moved = log - self.mean;
+        self.mean += weight * moved;
+        self.variance = (1.0 - weight) * (self.variance + weight * moved * moved);
+    }
+
+    /// The state in the law's own coordinate, at the three rates of a forecast, each with its weight; and how far it is
+    /// to `limit` (a damage).
+    fn ahead(&self, law: Law, limit: f64) -> ([(Estimate, f64); 3], f64) {
         let power = law.power(self.d);
         let (p11, p12, p22) = (self.p11 / (power * power), self.p12 / power, self.p22);
-        let estimate = Estimate { level: 0.0, rate: self.c, p11, p12, p22, q: self.wander(law) };
-        (estimate, law.even(limit) - law.even(self.d))
+        let at = |rate| Estimate { level: 0.0, rate, p11, p12, p22, q: self.wander(law) };
+        let spread = (self.variance + SPREAD * SPREAD).sqrt();
+        let each = NORMAL.map(|(place, weight)| {
+            // What stands still or goes back has no rate to spread.
+            let rate = if self.c > 0.0 {
+                libm::exp((1.0 - NOW) * self.mean + NOW * libm::log(self.c) + place * spread)
+            } else {
+                self.c
+            };
+            (at(rate), weight)
+        });
+        (each, law.even(limit) - law.even(self.d))
     }
 }
 
@@ -170,7 +211,8 @@ impl Laws {
 
     /// Whether what they say can be used: a filter whose numbers have run away says nothing for ever.
     pub(super) fn is_finite(&self) -> bool {
-        self.filters.iter().all(|f| [f.d, f.c, f.p11, f.p12, f.p22, f.weight].iter().all(|x| x.is_finite()))
+        let numbers = |f: &Filter| [f.d, f.c, f.p11, f.p12, f.p22, f.mean, f.variance, f.weight];
+        self.filters.iter().all(|f| numbers(f).iter().all(|x| x.is_finite()))
     }
 
     /// Whether they lead to `limit` from `mean`.
@@ -184,12 +226,15 @@ impl Laws {
         let best = self.filters.iter().map(|f| f.weight).fold(f64::NEG_INFINITY, f64::max);
         let weights = self.filters.map(|f| libm::exp(f.weight - best) + LEAST);
         let whole: f64 = weights.iter().sum();
-        let mut parts = self.filters.iter().zip(LAWS).map(|(filter, law)| filter.ahead(law, limit));
-        let parts = [(); LAWS.len()].map(|()| parts.next());
-        move |t| {
-            let each = parts.iter().flatten().zip(weights);
-            each.map(|((estimate, ahead), weight)| weight * passed(estimate, *ahead, t)).sum::<f64>() / whole
+        let mut parts = [(Estimate::default(), 0.0, 0.0); LAWS.len() * NORMAL.len()];
+        let mut places = parts.iter_mut();
+        for ((filter, law), weight) in self.filters.iter().zip(LAWS).zip(weights) {
+            let (each, ahead) = filter.ahead(law, limit);
+            for ((estimate, share), place) in each.into_iter().zip(places.by_ref()) {
+                *place = (estimate, ahead, share * weight / whole);
+            }
         }
+        move |t| parts.iter().map(|(estimate, ahead, weight)| weight * passed(estimate, *ahead, t)).sum()
     }
 }
 
@@ -260,10 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn wear_that_comes_in_bursts_is_told_with_an_interval_that_holds_it() {
+        // Exponential growth whose rate is thrice the mean in bursts of 60 slides, a third of it between them.
+        let mut curve = vec![2.0];
+        for i in 1..LIFE {
+            let burst = if i / 60 % 4 == 0 { 3.0 } else { 1.0 / 3.0 };
+            curve.push(curve[curve.len() - 1] * (1.0 + 3.4 * burst / f64::from(LIFE)));
+        }
+        let end = curve[curve.len() - 1];
+        let (held, _) =
+            follow(|share| curve[((share * f64::from(LIFE)) as usize).min(curve.len() - 1)] * LIMIT / end, 1.0);
+        assert!(held > 0.8, "{held}");
+    }
+
+    #[test]
     fn a_law_follows_its_own_flow_exactly_where_nothing_disturbs() {
         for law in LAWS {
             let (mut filter, rate) = (Filter::new(law, 10.0, 0.001, 0.0, 0.0), 0.001);
-            filter.p22 = 0.0;
             let c = filter.c;
             for _ in 0..100 {
                 filter.step(law, None, 1.0);
