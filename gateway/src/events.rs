@@ -311,8 +311,11 @@ impl Metrics {
     /// Makes every series with a known label appear from the start: a rate needs a first 0.
     fn fill(&self) {
         for lane in Lane::ALL {
-            for outcome in ["applied", "duplicate", "conflict", "rejected"] {
-                drop(self.records.get_or_create(&[("lane", lane.as_str().into()), ("outcome", outcome.into())]));
+            // Evidence is not taken in: the history counts what became of it.
+            let taken_in =
+                if lane == Lane::Evidence { &[][..] } else { &["applied", "duplicate", "conflict", "rejected"] };
+            for outcome in taken_in {
+                drop(self.records.get_or_create(&[("lane", lane.as_str().into()), ("outcome", (*outcome).into())]));
             }
             drop(self.rejected.get_or_create(&[("lane", lane.as_str().into()), ("reason", "malformed_json".into())]));
         }
