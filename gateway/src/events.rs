@@ -51,7 +51,12 @@ pub const CATALOGUE: &[Entry] = &[
         "lane, outcome",
         "Records taken in and committed by this process, by what became of them (applied, duplicate, conflict, rejected)",
     ),
-    entry("fettle_gateway_rejected_total", "counter", "lane, reason", "Records that could not be used, by reason"),
+    entry(
+        "fettle_gateway_rejected_total",
+        "counter",
+        "lane, reason",
+        "Records that could not be used, by reason; of the lane evidence every instance counts each",
+    ),
     entry(
         "fettle_gateway_transactions_total",
         "counter",
@@ -133,13 +138,13 @@ pub const CATALOGUE: &[Entry] = &[
         "fettle_gateway_history_records_total",
         "counter",
         "outcome",
-        "Records that the history read, by what became of them (stored, repeated, revised, older_revision, stored_coarse, late_for_good, too_old, impossible_time, crowded, too_many_assets, name_without_room, damaged, unusable, alert, command)",
+        "Records that the history read, by what became of them (stored, repeated, revised, older_revision, stored_coarse, late_for_good, too_old, impossible_time, crowded, too_many_assets, name_without_room, damaged, unusable, alert, command, evidence, evidence_surplus: more of a channel than are kept, conflict: evidence with a known id and another content)",
     ),
     entry(
         "fettle_gateway_history_given_up_total",
         "counter",
         "what",
-        "Points and alerts given up to stay within history.max_bytes (raw, 1min, 1h, alerts)",
+        "Points, alerts and evidence given up to stay within history.max_bytes (raw, 1min, 1h, alerts) and history.evidence_bytes (evidence; alarm_evidence: evidence of alarms)",
     ),
     entry(
         "fettle_gateway_history_missed_total",
@@ -306,8 +311,11 @@ impl Metrics {
     /// Makes every series with a known label appear from the start: a rate needs a first 0.
     fn fill(&self) {
         for lane in Lane::ALL {
-            for outcome in ["applied", "duplicate", "conflict", "rejected"] {
-                drop(self.records.get_or_create(&[("lane", lane.as_str().into()), ("outcome", outcome.into())]));
+            // Evidence is not taken in: the history counts what became of it.
+            let taken_in =
+                if lane == Lane::Evidence { &[][..] } else { &["applied", "duplicate", "conflict", "rejected"] };
+            for outcome in taken_in {
+                drop(self.records.get_or_create(&[("lane", lane.as_str().into()), ("outcome", (*outcome).into())]));
             }
             drop(self.rejected.get_or_create(&[("lane", lane.as_str().into()), ("reason", "malformed_json".into())]));
         }
@@ -323,10 +331,10 @@ impl Metrics {
                 drop(self.commands.get_or_create(&[("kind", kind.into()), ("outcome", outcome.into())]));
             }
         }
-        for outcome in ["stored", "repeated", "revised", "unusable", "alert", "command"] {
+        for outcome in ["stored", "repeated", "revised", "unusable", "alert", "command", "evidence", "conflict"] {
             drop(self.history_records.get_or_create(&[("outcome", outcome.into())]));
         }
-        for what in ["raw", "1min", "1h", "alerts"] {
+        for what in ["raw", "1min", "1h", "alerts", "evidence", "alarm_evidence"] {
             drop(self.history_given_up.get_or_create(&[("what", what.into())]));
         }
         for reason in ["slow", "full"] {
@@ -360,6 +368,12 @@ impl Metrics {
             };
             self.records.get_or_create(&[lane(), ("outcome", name.into())]).inc_by(*count);
         }
+    }
+
+    /// The history could not use a record of evidence.
+    pub fn evidence_rejected(&self, reason: &'static str) {
+        let lane = Lane::Evidence.as_str().to_owned();
+        self.rejected.get_or_create(&[("lane", lane), ("reason", reason.into())]).inc();
     }
 
     /// A transaction of the intake failed.

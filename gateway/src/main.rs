@@ -26,7 +26,7 @@ const EXAMPLE: &str = r#"A complete configuration, with its defaults:
 
   [kafka]
   brokers = "127.0.0.1:9092"     # required
-  prefix = "fettle"              # topics are <prefix>.alerts, .health, .ledger, .commands, .fleet
+  prefix = "fettle"              # topics are <prefix>.alerts, .health, .ledger, .evidence, .commands, .fleet
   group = "fettle-gateway"       # default <prefix>-gateway; the same for all instances of one fleet
   # username = "..."             # SASL, with password_file and mechanism
   # password_file = "..."
@@ -42,8 +42,9 @@ const EXAMPLE: &str = r#"A complete configuration, with its defaults:
   raw = "7d"                     # records
   minutes = "90d"                # points of a minute
   hours = "1826d"                # points of an hour, and the log of requests
-  alerts = "90d"                 # every change of an alarm with its evidence
+  alerts = "90d"                 # every change of an alarm, and waveforms with their spectra
   max_bytes = 17179869184        # beyond it the finest and oldest is given up first, and counted
+  evidence_bytes = 536870912     # of that at most for waveforms; those that no alarm is about go first
 
   # [webhook]                    # told of alarms as Alertmanager tells it; the same in every instance
   # url = "http://127.0.0.1:9095/hook"  # https in builds with TLS

@@ -99,6 +99,25 @@ pub(super) struct AskLog {
     pub(super) limit: Option<usize>,
 }
 
+/// Which of an asset's evidence, and how many.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AskEvidence {
+    /// Only of this channel.
+    pub(super) channel: Option<String>,
+    /// Only shown for this reason: alarm, periodic.
+    pub(super) occasion: Option<String>,
+    /// Only for an alarm with this condition.
+    pub(super) condition: Option<String>,
+    /// Only for this occurrence of an alarm.
+    pub(super) occurrence: Option<u64>,
+    /// Begin behind this one: what the last answer gave as `next`.
+    pub(super) cursor: Option<String>,
+    /// At most this many, 1 to 10,000; 1,000 unless given.
+    pub(super) limit: Option<usize>,
+}
+
 /// Which accounts, and how many.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -103,7 +103,7 @@ pub(super) struct Asset {
     stale_after: Micros,
 }
 
-fn unknown(site: &str, asset: &str) -> Problem {
+pub(super) fn unknown(site: &str, asset: &str) -> Problem {
     Problem::not_found(&format!("no agent has told of an asset {asset} at site {site}"))
 }
 

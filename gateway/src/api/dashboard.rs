@@ -24,6 +24,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("say.js", JS, include_str!("../dashboard/say.js")),
     ("chart.js", JS, include_str!("../dashboard/chart.js")),
     ("fleet.js", JS, include_str!("../dashboard/fleet.js")),
+    ("trace.js", JS, include_str!("../dashboard/trace.js")),
+    ("waveform.js", JS, include_str!("../dashboard/waveform.js")),
     ("asset.js", JS, include_str!("../dashboard/asset.js")),
     ("acts.js", JS, include_str!("../dashboard/acts.js")),
     ("alarms.js", JS, include_str!("../dashboard/alarms.js")),

@@ -23,8 +23,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What changes, as it is taken in: server-sent events `hello` (first connection), `resumed` (what was missed follows),
 /// `reset` (it no longer can: read everything again), `tick` (sign of life with the gateway's time), `asset` (as in the
-/// list of assets), `alarm` (as in the list of alarms), `health` (a record was added to an asset's history), `ledger`
-/// (sums) and `status` (this instance).
+/// list of assets), `alarm` (as in the list of alarms), `health` (a record was added to an asset's history),
+/// `evidence` (as in an asset's list of evidence, with site and asset), `ledger` (sums) and `status` (this instance).
 #[utoipa::path(get, path = "/api/v1/events", tag = "live",
     params(("Last-Event-ID" = Option<String>, Header, description = "the id of the last event that was heard")),
     responses((status = 200, description = "as asked for", body = String, content_type = "text/event-stream"),

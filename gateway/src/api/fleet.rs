@@ -150,7 +150,7 @@ struct Stores {
     history_bytes: u64,
     /// Its bound, `history.max_bytes`.
     history_max_bytes: u64,
-    /// Assets, alerts and commands in the history.
+    /// Assets, alerts, evidence and commands in the history.
     history_records: BTreeMap<String, u64>,
 }
 

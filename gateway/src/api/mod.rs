@@ -13,6 +13,7 @@ mod ask;
 mod assets;
 mod dashboard;
 mod events;
+mod evidence;
 mod fleet;
 mod guard;
 pub mod listen;
@@ -139,6 +140,8 @@ fn routes() -> Routes {
         .get("/api/v1/assets", assets::assets)
         .get("/api/v1/assets/{site}/{asset}", assets::asset)
         .get("/api/v1/assets/{site}/{asset}/history", assets::history)
+        .get("/api/v1/assets/{site}/{asset}/evidence", evidence::list)
+        .get("/api/v1/assets/{site}/{asset}/evidence/{id}", evidence::one)
         .post("/api/v1/assets/{site}/{asset}/adopt", act::adopt)
         .get("/api/v1/alarms", alarms::alarms)
         .get("/api/v1/alarms/history", alarms::log)

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{act, alarm_act, alarms, assets, dashboard, events, fleet, session};
+use super::{act, alarm_act, alarms, assets, dashboard, events, evidence, fleet, session};
 
 /// The document.
 #[derive(OpenApi)]
@@ -27,6 +27,8 @@ use super::{act, alarm_act, alarms, assets, dashboard, events, fleet, session};
         assets::assets,
         assets::asset,
         assets::history,
+        evidence::list,
+        evidence::one,
         act::adopt,
         alarms::alarms,
         alarms::log,

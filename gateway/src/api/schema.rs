@@ -203,6 +203,80 @@ pub(crate) struct Alert {
     command: Option<String>,
 }
 
+/// Why a block is shown.
+#[derive(ToSchema, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Occasion {
+    Alarm,
+    Periodic,
+}
+
+/// A spectrum: `values[i]` at `frequencies[i]` Hz, ascending.
+#[derive(ToSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spectrum {
+    /// Hz.
+    frequencies: Vec<f64>,
+    /// As many.
+    values: Vec<f64>,
+}
+
+/// One of the bearing's frequencies.
+#[derive(ToSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    /// bpfo, bpfi, bsf, ftf.
+    name: String,
+    /// Where it is expected at this speed, Hz.
+    frequency: f64,
+    /// How far it and its harmonics stand out of the noise, dB, about 3 for noise alone; absent where it cannot be resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strength: Option<f64>,
+}
+
+/// One block of samples with its spectra.
+#[derive(ToSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Evidence {
+    asset: String,
+    channel: String,
+    /// Event time of the first sample, microseconds UTC.
+    time: i64,
+    occasion: Occasion,
+    /// The alarm's condition, where it is shown for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<String>,
+    /// The alarm's occurrence, where it is shown for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurrence: Option<u64>,
+    /// Samples per second.
+    rate: f64,
+    /// Unit of `count * scale + offset`, UCUM.
+    unit: String,
+    /// Unit per count.
+    scale: f64,
+    /// Value of count 0.
+    offset: f64,
+    /// Counts: base64 (RFC 4648, padded) of 16-bit little-endian, at most 6,144.
+    samples: String,
+    /// RMS amplitudes in `unit`.
+    spectrum: Spectrum,
+    /// RMS amplitudes of the squared envelope, in the square of `unit`.
+    envelope: Spectrum,
+    /// The band whose envelope it is: lowest and highest frequency, Hz.
+    band: Vec<f64>,
+    /// Samples that the envelope rests on: more than are shown where blocks were joined.
+    joined: u64,
+    /// The bearing's frequencies; absent without geometry or speed.
+    #[schema(required = false)]
+    lines: Vec<Line>,
+    /// Turns of the shaft a second that were used, Hz; absent where none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<f64>,
+    /// Whether `speed` is the rated one, for want of a reading.
+    speed_assumed: bool,
+}
+
 /// What became of readings: received = used + late + duplicate + rejected + shed.
 #[derive(ToSchema, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -150,6 +150,14 @@ async fn what_cannot_be_met_is_a_problem_with_its_detail() {
         (404, running.get("/app/nothing.js").await),
         (404, running.get("/api/v1/assets/plant-a/none/history").await),
         (400, running.get("/api/v1/assets/plant-a/none/history?resolution=2h").await),
+        (404, running.get("/api/v1/assets/plant-a/none/evidence").await),
+        (404, running.get(&format!("/api/v1/assets/plant-a/{}/evidence", "x".repeat(600))).await),
+        (404, running.get("/api/v1/assets/plant-a/none/evidence/00000000000000000000000000000000").await),
+        (404, running.get(&format!("/api/v1/assets/plant-a/{}/evidence/{}", "x".repeat(600), "0".repeat(32))).await),
+        (404, running.get("/api/v1/assets/plant-a/none/evidence/x").await),
+        (400, running.get("/api/v1/assets/plant-a/none/evidence?occasion=red").await),
+        (400, running.get("/api/v1/assets/plant-a/none/evidence?occurrence=red").await),
+        (400, running.get("/api/v1/assets/plant-a/none/evidence?cursor=red").await),
         (400, running.get("/api/v1/assets/plant-a/none/history?from=5&to=5").await),
         (
             403,
@@ -256,4 +264,5 @@ async fn lists_are_given_in_pages() {
 
 mod access;
 mod document;
+mod evidence;
 mod live;

@@ -14,7 +14,7 @@ use fettle_wire::{Micros, Name, Priority, time};
 use super::access;
 use super::error::Problem;
 use super::raw::{Raw, RawHistory, RawKafka, RawKey, RawTls};
-use crate::history::keep;
+use crate::history::{evidence, keep};
 
 /// As run.
 #[derive(Debug, Clone)]
@@ -158,16 +158,18 @@ pub struct Keep {
     pub minute: Micros,
     /// Points of an hour, and the audit log.
     pub hour: Micros,
-    /// Alerts with their evidence.
+    /// Alerts, and evidence.
     pub alerts: Micros,
     /// All of it.
     pub max_bytes: u64,
+    /// Evidence, within all of it.
+    pub evidence_bytes: u64,
 }
 
 impl Default for Keep {
     fn default() -> Self {
         let (raw, minute, hour, alerts) = (keep::RAW_DAYS, keep::MINUTE_DAYS, keep::HOUR_DAYS, keep::ALERT_DAYS);
-        Self { raw, minute, hour, alerts, max_bytes: keep::MAX_BYTES }
+        Self { raw, minute, hour, alerts, max_bytes: keep::MAX_BYTES, evidence_bytes: evidence::EVIDENCE_BYTES }
     }
 }
 
@@ -289,8 +291,18 @@ fn check_history(raw: &RawHistory, problems: &mut Problems) -> Option<Keep> {
     let alerts = days("alerts", raw.alerts, default.alerts);
     let bytes = raw.max_bytes.unwrap_or(i64::try_from(default.max_bytes).unwrap_or(i64::MAX));
     let bytes = check_range("history.max_bytes", bytes, 16 << 20, 1 << 42, problems);
-    let kept =
-        Keep { raw: raw_days?, minute: minute?, hour: hour?, alerts: alerts?, max_bytes: u64::try_from(bytes?).ok()? };
+    let bytes = bytes?;
+    let usual = i64::try_from(default.evidence_bytes).unwrap_or(i64::MAX).min(bytes / 4);
+    let most = bytes / evidence::MAX_SHARE;
+    let share = check_range("history.evidence_bytes", raw.evidence_bytes.unwrap_or(usual), 1 << 20, most, problems);
+    let kept = Keep {
+        raw: raw_days?,
+        minute: minute?,
+        hour: hour?,
+        alerts: alerts?,
+        max_bytes: u64::try_from(bytes).ok()?,
+        evidence_bytes: u64::try_from(share?).ok()?,
+    };
     if kept.raw > kept.minute || kept.minute > kept.hour {
         let remedy = "keep the coarser points at least as long as the finer ones they are computed from";
         say(problems, "history", "raw <= minutes <= hours", "a finer one is kept longer", remedy);

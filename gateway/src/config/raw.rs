@@ -49,6 +49,7 @@ pub(super) struct RawHistory {
     pub(super) hours: Option<Duration>,
     pub(super) alerts: Option<Duration>,
     pub(super) max_bytes: Option<i64>,
+    pub(super) evidence_bytes: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +106,7 @@ pub(super) fn read(text: &str) -> Result<(Raw, Vec<Problem>), Problem> {
             hours: history.duration("hours"),
             alerts: history.duration("alerts"),
             max_bytes: history.whole("max_bytes"),
+            evidence_bytes: history.whole("evidence_bytes"),
         };
         history.finish();
     }

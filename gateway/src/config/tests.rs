@@ -23,6 +23,8 @@ fn a_minimal_configuration_has_every_default() {
     assert_eq!(config.intake.batch, 1_000);
     assert_eq!(config.topics, Topics { partitions: 6, replication: 1 });
     assert_eq!(config.history, Keep::default());
+    let small = parse(&format!("{GOOD}[history]\nmax_bytes = 16777216\n"), Path::new("/etc/fettle")).unwrap();
+    assert_eq!(small.history.evidence_bytes, 4 << 20, "a quarter of a small history");
     assert!(config.instance.is_none() && !config.signatures.required);
 }
 
@@ -69,6 +71,7 @@ fn each_problem_names_key_rule_value_and_remedy() {
         ),
         ("[signatures]\nkeys = [{site=\"a\", agent=\"b/c\"}]\n", "signatures.keys[0].agent", "\"b/c\""),
         ("[history]\nmax_bytes = 7\n", "history.max_bytes", "7"),
+        ("[history]\nmax_bytes = 16777216\nevidence_bytes = 8388609\n", "history.evidence_bytes", "8388609"),
         ("[history]\nraw = \"100d\"\n", "history", "longer"),
         ("[history]\nhours = \"1h\"\n", "history.hours (days)", "0"),
         ("[http]\nport = 1\n", "http", "port"),

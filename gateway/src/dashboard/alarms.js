@@ -5,10 +5,14 @@ import { acknowledge, action, change, dialog } from "./acts.js";
 import { alarmOrder, enc, get, isStale, key, known, now, post, unseen, waits } from "./state.js";
 import { sync } from "./fleet.js";
 import { may, person, told } from "./app.js";
+import { linkOf } from "./waveform.js";
 
 const link = (a) => `#/asset/${enc(a.site)}/${enc(a.asset)}`;
 const asset = (a) => known.assets.get(key(a.site, a.asset));
 const isOld = (a) => { const of = asset(a); return of ? isStale(of) : !known.linked; };
+
+// An alarm that rests on waveforms, and the way to its own.
+const waves = (site, a) => (linkOf(site, a) ? el("p", {}, el("a", { href: linkOf(site, a) }, "Waveform at this alarm")) : null);
 
 // The share of each channel, as bars with what was seen and what was expected.
 export function evidence(a) {
@@ -61,7 +65,7 @@ export function alarms(main) {
       el("td", { class: "c-prio" }, mark(a.priority, a.priority)),
       el("td", { class: "c-name" }, el("a", { href: link(a) }, a.asset), el("span", { class: "dim small" }, a.site)),
       el("td", { class: "c-what" }, el("b", {}, say.condition(a.condition)), top ? el("span", { class: "dim" }, ` mostly ${top.channel} (${say.percent(top.share)})`) : null,
-        " ", el("button", { type: "button", class: "quiet small", "aria-expanded": String(shown), onclick: () => toggle(a) }, shown ? "Hide evidence" : "Evidence"), shown ? evidence(a) : null),
+        " ", el("button", { type: "button", class: "quiet small", "aria-expanded": String(shown), onclick: () => toggle(a) }, shown ? "Hide evidence" : "Evidence"), shown ? [evidence(a), waves(a.site, a)] : null),
       el("td", { class: "c-state", "data-label": "State" }, say.state(a.state), isOld(a) ? el("div", {}, mark("stale", "stale", "The asset was not heard of lately: the alarm may stand otherwise")) : null),
       el("td", { class: "c-seen", "data-label": "Raised" }, el("time", { title: say.time(a.raised_at) }, say.time(a.raised_at)), el("span", { class: "dim small" }, say.age(a.raised_at, now()))),
       el("td", { class: "c-act" }, action(a, draw)),
@@ -86,7 +90,7 @@ export function alarms(main) {
     fill(body, view.log.map((l) => el("tr", { "data-key": "" },
       el("td", { class: "c-seen" }, say.time(l.alert.at)), el("td", { class: "c-prio" }, mark(l.alert.priority, l.alert.priority)),
       el("td", { class: "c-name" }, el("a", { href: link({ site: l.site, asset: l.alert.asset }) }, l.alert.asset), el("span", { class: "dim small" }, l.site)),
-      el("td", { class: "c-what" }, el("details", {}, el("summary", {}, say.condition(l.alert.condition)), evidence(l.alert))),
+      el("td", { class: "c-what" }, el("details", {}, el("summary", {}, say.condition(l.alert.condition)), evidence(l.alert), waves(l.site, l.alert))),
       el("td", {}, change(l.alert)))));
     empty.hidden = view.log.length > 0;
     table.hidden = !view.log.length;

@@ -7,12 +7,14 @@ import { action, change } from "./acts.js";
 import { adopt, evidence } from "./alarms.js";
 import { verdict } from "./fleet.js";
 import { may } from "./app.js";
+import { waveform } from "./waveform.js";
 
 const HOUR = 3600e6;
 const RANGES = [["1 h", HOUR], ["6 h", 6 * HOUR], ["24 h", 24 * HOUR], ["7 d", 168 * HOUR], ["30 d", 720 * HOUR], ["90 d", 2160 * HOUR], ["1 y", 8760 * HOUR], ["All", null]];
 const WHAT = [["mean", "mean"], ["rms", "RMS"], ["max", "largest"]];
 
-export function asset(main, site, name) {
+// `wanted` are the rest of the address: "evidence", a condition and an occurrence show the waveform of that alarm.
+export function asset(main, site, name, ...wanted) {
   const path = `/api/v1/assets/${enc(site)}/${enc(name)}`;
   const view = { range: 24 * HOUR, zoom: null, what: "mean", detail: null, history: null, log: [], error: null, stop: false };
   const of = () => known.assets.get(key(site, name)) ?? view.detail?.summary;
@@ -26,18 +28,24 @@ export function asset(main, site, name) {
   const alarmList = el("div", { class: "stack" });
   const changes = el("div", {});
   current.append(alarmList, changes);
-  const values = el("section", {});
+  // Its table may be wider than a phone: whoever has no finger scrolls it by keys.
+  const values = el("section", { tabindex: "0", "aria-label": "Newest window" });
   const quality = el("section", {});
+  const waves = waveform(site, name, () => view.detail?.record ?? null, () => { drawHead(); drawAlarms(); });
+  const toWaves = (a, text) => (waves.has(a.condition, a.occurrence) ? el("button", { type: "button", class: "quiet small", onclick: () => waves.showAlarm(a.condition, a.occurrence) }, text) : null);
   fill(main, head, cards, el("div", { class: "asset-grid" },
-    el("section", { class: "past" }, el("h2", {}, "History"), el("div", { class: "bar" }, ranges), origin, charts),
+    el("section", { class: "past" }, el("h2", {}, "History"), el("div", { class: "bar" }, ranges), origin, charts, waves.section),
     el("div", { class: "present first" }, current),
     el("div", { class: "present" }, values, quality)));
 
   function drawHead() {
     const a = of();
+    const at = [...head.querySelectorAll("button")].indexOf(document.activeElement);
     fill(head, el("h1", {}, name, " ", el("span", { class: "dim" }, site)), a ? verdict(a) : null,
       a?.quarantined ? (a.adoption && !a.adoption.expired ? mark("wait", `adoption asked for by ${a.adoption.person}, waiting for the agent`) : may() ? el("button", { type: "button", class: "act", onclick: () => adopt(a) }, "Adopt") : mark("wait", "waits for adoption")) : null,
+      waves.any() ? el("button", { type: "button", class: "quiet small", onclick: () => { waves.section.scrollIntoView({ block: "start" }); waves.section.querySelector("h2").focus({ preventScroll: true }); } }, "Waveform and spectrum ↓") : null,
       el("span", { class: "dim small grow" }, a ? `Told by agent ${a.agent}, ${say.age(a.seen, now())}` : view.error ?? "Reading …"));
+    if (at >= 0) head.querySelectorAll("button")[at]?.focus();
     if (!a) { fill(cards); return; }
     const h = a.health;
     const record = view.detail?.record;
@@ -51,12 +59,17 @@ export function asset(main, site, name) {
     cards.classList.toggle("is-stale", isStale(a));
   }
 
+  // Drawn again only where something is different: what is about to be clicked must not be replaced under the hand.
+  let drawn = "";
   function drawAlarms() {
     const all = [...known.alarms.values()].filter((a) => a.site === site && a.asset === name).sort(alarmOrder);
+    const shown = JSON.stringify([all, view.log, known.role, [...all, ...view.log.map((l) => l.alert)].map((a) => waves.has(a.condition, a.occurrence))]);
+    if (shown === drawn) return;
+    drawn = shown;
     fill(alarmList, all.length ? all.map((a) => el("article", { class: `alarm ${a.open && !a.shelved_until ? `p-${a.priority}` : "ended"}` },
       el("div", { class: "alarm-head" }, a.open ? mark(a.priority, a.priority) : mark("ok", "ended"), el("b", {}, say.condition(a.condition)), el("span", { class: "dim" }, say.state(a.state)), a.shelved_until ? mark("shelved", "shelved") : null),
-      action(a, drawAlarms), evidence(a), el("p", { class: "dim small" }, `Raised ${say.time(a.raised_at)}, last change ${a.change} ${say.time(a.at)}`))) : el("p", { class: "empty" }, "No alarm was ever raised."));
-    fill(changes, view.log.length ? el("details", {}, el("summary", {}, `${say.count(view.log.length)} changes kept`), el("table", { class: "plain" }, el("tbody", {}, view.log.map((l) => el("tr", {}, el("td", {}, say.time(l.alert.at)), el("td", {}, say.condition(l.alert.condition)), el("td", {}, change(l.alert)), el("td", { class: "n" }, say.number(l.alert.score))))))) : null);
+      action(a, drawAlarms), evidence(a), toWaves(a, "Waveform at this alarm"), el("p", { class: "dim small" }, `Raised ${say.time(a.raised_at)}, last change ${a.change} ${say.time(a.at)}`))) : el("p", { class: "empty" }, "No alarm was ever raised."));
+    fill(changes, view.log.length ? el("details", {}, el("summary", {}, `${say.count(view.log.length)} changes kept`), el("table", { class: "plain" }, el("tbody", {}, view.log.map((l) => el("tr", {}, el("td", {}, say.time(l.alert.at)), el("td", {}, say.condition(l.alert.condition)), el("td", {}, change(l.alert), " ", l.alert.change === "raised" ? toWaves(l.alert, "waveform") : null), el("td", { class: "n" }, say.number(l.alert.score))))))) : null);
   }
 
   function drawValues() {
@@ -165,21 +178,25 @@ export function asset(main, site, name) {
       if (isNew && view.history) drawCharts();
     } catch (error) { view.error = error.message; }
     drawHead(); drawAlarms(); drawValues(); drawQuality();
+    waves.update("state");
   }
 
   drawHead(); drawRanges(); drawCharts(); drawAlarms();
   fetchDetail();
   refetch();
+  if (wanted[0] === "evidence") waves.showAlarm(wanted[1], Number(wanted[2]));
   const mine = (about) => about?.some((a) => a?.site === site && a?.asset === name);
   return {
     update: (what, about) => {
       // Curves are painted, not styled.
-      if (what === "theme") drawCharts();
+      if (what === "theme") { drawCharts(); waves.update("theme"); }
+      if (what === "all") waves.update("all");
+      if (what === "evidence" && mine(about)) waves.update("evidence", about.filter((e) => e.site === site && e.asset === name));
       if (what === "all" || (what === "alarm" && mine(about)) || (what === "asset" && mine(about))) fetchDetail();
       if ((what === "health" && mine(about)) || what === "all") { if (!view.zoom) refetch(); }
       if (what === "link" || (what === "second" && Math.floor(Date.now() / 1000) % 5 === 0)) drawHead();
     },
-    end: () => { view.stop = true; [...charts.children].forEach((c) => c.destroy?.()); },
+    end: () => { view.stop = true; waves.end(); [...charts.children].forEach((c) => c.destroy?.()); },
     keys: { "[": () => step(-1), "]": () => step(1) },
   };
 

@@ -3,8 +3,8 @@
 import { el } from "./dom.js";
 import * as say from "./say.js";
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const faint = (color, share) => `${color}${Math.round(share * 255).toString(16).padStart(2, "0")}`;
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const faint = (color, share) => `${color}${Math.round(share * 255).toString(16).padStart(2, "0")}`;
 
 function ticks(plot, splits, axis, space, step) {
   let day = null;
@@ -116,7 +116,7 @@ function drawMarks(plot, marks) {
   }
 }
 
-function padded(low, high, log) {
+export function padded(low, high, log) {
   if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return log ? [0.1, 10] : [0, 1];
   if (log) return [Math.max(1e-12, low / 1.5), high * 1.5 || 1];
   const room = (high - low) * 0.08 || Math.abs(high) * 0.05 || 1;

@@ -53,6 +53,16 @@ export function mark(kind, text, title) {
   return el("span", { class: `mark ${kind}`, title }, icon(kind), el("span", {}, text));
 }
 
+// A piece of the line that a chart draws: its colour and dashes.
+export function swatch(color, dash) {
+  const svg = document.createElementNS(SVG, "svg");
+  for (const [key, v] of [["viewBox", "0 0 24 8"], ["class", "swatch"], ["aria-hidden", "true"]]) svg.setAttribute(key, v);
+  const line = document.createElementNS(SVG, "path");
+  for (const [key, v] of [["d", "M0 4h24"], ["stroke", `var(${color})`], ["stroke-width", 2], ["stroke-dasharray", dash.join(" ") || "none"]]) line.setAttribute(key, v);
+  svg.append(line);
+  return svg;
+}
+
 // A small bar from 0 to 1 with its number beside it.
 export function gauge(value, label) {
   const svg = document.createElementNS(SVG, "svg");

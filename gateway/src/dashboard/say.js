@@ -34,6 +34,9 @@ export function number(value) {
   return Number(value.toPrecision(4)).toLocaleString(undefined, { maximumFractionDigits: 6 });
 }
 
+// For the ticks of an axis.
+export const brief = (value) => (Math.abs(value) >= 1e3 && value % 100 === 0 && Math.abs(value) < 1e6 ? `${value / 1e3}k` : Math.abs(value) < 1e-3 && value !== 0 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
+
 export const count = (value) => Number(value).toLocaleString();
 export const index = (value) => (value === undefined || value === null ? "–" : value.toLocaleString(undefined, PLACES));
 export const percent = (share) => `${Math.round(share * 100)} %`;
@@ -50,7 +53,7 @@ export const words = (name) => String(name).replaceAll("_", " ");
 // UCUM codes of SI units, as people write them, with how to get there from SI.
 const UNITS = {
   K: ["°C", (v) => v - 273.15], Pa: ["bar", (v) => v / 1e5], "m/s": ["mm/s", (v) => v * 1e3], "rad/s": ["rpm", (v) => v * 30 / Math.PI],
-  Hz: ["Hz", (v) => v], "/s": ["/s", (v) => v], "m/s2": ["m/s²", (v) => v], m: ["mm", (v) => v * 1e3], A: ["A", (v) => v], V: ["V", (v) => v], W: ["kW", (v) => v / 1e3], 1: ["", (v) => v],
+  Hz: ["Hz", (v) => v], "/s": ["/s", (v) => v], "m/s2": ["m/s²", (v) => v], m: ["mm", (v) => v * 1e3], A: ["A", (v) => v], V: ["V", (v) => v], "[g]": ["g", (v) => v], W: ["kW", (v) => v / 1e3], 1: ["", (v) => v],
 };
 export const unit = (code) => UNITS[code] || [code, (v) => v];
 export function quantity(value, code) {

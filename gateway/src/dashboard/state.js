@@ -24,7 +24,7 @@ export async function get(path) {
   const answer = await fetch(path, { headers: { Accept: "application/json" } });
   const body = await answer.json();
   if (answer.status === 401) tell("login");
-  if (!answer.ok) throw new Error(body.detail || answer.statusText);
+  if (!answer.ok) throw Object.assign(new Error(body.detail || answer.statusText), { status: answer.status });
   return body;
 }
 
@@ -86,6 +86,7 @@ export function connect() {
   on("asset", (a) => { known.assets.set(key(a.site, a.asset), a); tell("asset", a); });
   on("alarm", (a) => { known.alarms.set(key(a.site, a.asset, a.condition), a); tell("alarm", a); });
   on("health", (h) => tell("health", h));
+  on("evidence", (e) => tell("evidence", e));
   on("ledger", (l) => { known.totals = l.totals; known.conflicts = l.conflicts; tell("ledger"); });
   on("status", (s) => { known.status = s.instance; known.lag = s.lag; known.lagError = s.lag_error; tell("status"); });
   source.addEventListener("error", () => {

@@ -103,6 +103,7 @@ impl History {
         Ok(BTreeMap::from([
             ("assets", self.assets.len(&txn)?),
             ("alerts", self.alerts.len(&txn)?),
+            ("evidence", self.evidence.len(&txn)?),
             ("commands", self.audit.len(&txn)?),
         ]))
     }

@@ -2,7 +2,8 @@
 //!
 //! By days: each resolution has a floor that follows the wall clock; what lies below is removed, chunk by chunk. By
 //! bytes: the floor of the finest resolution that still has points is raised to its oldest chunk's end until the rest
-//! fits; then the next coarser one, then the oldest alerts. A floor never passes the present: points that a wrong clock
+//! fits; then the next coarser one, then the oldest alerts. Evidence keeps within bytes of its own
+//! ([`super::evidence`]), before the rest is looked at. A floor never passes the present: points that a wrong clock
 //! put into the future are removed without raising it, so that they cost no other asset its records.
 
 use std::collections::BTreeMap;
@@ -17,11 +18,11 @@ use super::point::{Resolution, floor};
 use super::store::{History, HistoryError, between, chunk_key, instant, sortable};
 
 /// At most this many chunks or alerts are given up for bytes in one commit.
-const STEP: usize = 4_096;
+pub(super) const STEP: usize = 4_096;
 /// Below this share of the bound giving up ends, in hundredths: so that it does not begin again at once.
-const ENOUGH: u64 = 95;
+pub(super) const ENOUGH: u64 = 95;
 
-/// What was given up to stay within the bytes: points (or alerts) by the name of what they were.
+/// What was given up to stay within the bytes: points (or alerts, or evidence) by the name of what they were.
 pub type GivenUp = BTreeMap<&'static str, u64>;
 
 impl History {
@@ -33,7 +34,8 @@ impl History {
 
     /// Whether something must be given up to stay within the bytes.
     pub fn is_over(&self) -> Result<bool, HistoryError> {
-        Ok(self.bytes()? > self.keep.max_bytes)
+        let txn = self.env().read_txn()?;
+        Ok(self.bytes_in(&txn)? > self.keep.max_bytes || self.evidence_bytes(&txn)? > self.keep.evidence_bytes)
     }
 
     /// The bound.
@@ -45,7 +47,7 @@ impl History {
         let of =
             |s: heed::DatabaseStat| (s.branch_pages + s.leaf_pages + s.overflow_pages) as u64 * u64::from(s.page_size);
         let mut bytes = of(self.assets.stat(txn)?) + of(self.confirmed.stat(txn)?);
-        for database in self.points.iter().chain([&self.alerts, &self.alerts_by_asset, &self.audit]) {
+        for database in self.points.iter().chain(self.others()) {
             bytes += of(database.stat(txn)?);
         }
         Ok(bytes)
@@ -64,6 +66,7 @@ impl History {
         self.trim_alerts(&mut txn, now.saturating_sub(self.keep.alerts))?;
         self.trim_audit(&mut txn, now.saturating_sub(self.keep.hour))?;
         let mut given_up = GivenUp::new();
+        self.keep_evidence(&mut txn, now.saturating_sub(self.keep.alerts), &mut given_up)?;
         if self.bytes_in(&txn)? > self.keep.max_bytes {
             self.fit(&mut txn, now, &mut given_up)?;
         }

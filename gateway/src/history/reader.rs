@@ -1,22 +1,24 @@
-//! Reads the whole of the health, alerts and commands topics into the history, without a group, in every instance (H1).
+//! Reads the whole of the health, alerts, evidence and commands topics into the history, without a group, in every instance (H1).
 //!
 //! ```text
-//!  poll --at most 2,000 records or 200 ms--> take_in (one commit with the offsets) --> live --> open pages
+//!  poll --at most 2,000 records, 8 MiB or 200 ms--> take_in (one commit with the offsets) --> live --> open pages
 //! ```
 //! An absent or restarted Kafka is normal: librdkafka reconnects; whatever else goes wrong, reading begins again from
-//! what was committed. What Kafka deleted before it was read is counted as missed.
+//! what was committed. What Kafka deleted before it was read is counted as missed. A fleet whose topics are older than
+//! evidence goes without: its topic is looked for again now and then.
 //! Must never: write to Kafka; skip a record without counting it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fettle_wire::{Command, Lane, Name};
+use fettle_wire::{Command, Envelope, Evidence, Lane, Name};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::evidence::{self, Exhibit};
 use super::store::{Batch, History, HistoryError, Said};
 use crate::clock;
 use crate::config::{Kafka, Signatures};
@@ -29,10 +31,14 @@ use crate::status::Status;
 
 /// At most this many records in one commit.
 const BATCH: usize = 2_000;
+/// At most this much in one commit; a record of evidence is some 30 KiB.
+const BATCH_BYTES: usize = 8 << 20;
 /// A batch is committed at the latest this long after its first record.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// How often what is too old or too much is removed.
 const KEEP: Duration = Duration::from_secs(60);
+/// How often the topic of evidence is looked for where it was absent.
+const LOOK: Duration = Duration::from_secs(10);
 /// Whoever hears nothing for this long has read everything: what is left of a partition are a transaction's markers.
 const IDLE: Duration = Duration::from_secs(10);
 /// How long one question to Kafka may take.
@@ -73,6 +79,9 @@ pub struct Reader {
     pub stop: Stop,
 }
 
+/// Topics with what they carry.
+type Topics = Vec<(String, Carries)>;
+
 /// Partitions that were not at their end when reading began, and where that end was.
 type Behind = BTreeMap<(String, i32), i64>;
 
@@ -80,6 +89,7 @@ type Behind = BTreeMap<(String, i32), i64>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Carries {
     Records(Lane),
+    Evidence,
     Commands,
 }
 
@@ -98,11 +108,12 @@ impl Reader {
         }
     }
 
-    fn topics(&self) -> [(String, Carries); 3] {
+    fn topics(&self) -> Topics {
         let topics = self.kafka.topics();
-        [
+        vec![
             (topics.health(), Carries::Records(Lane::Health)),
             (topics.alerts(), Carries::Records(Lane::Alerts)),
+            (topics.evidence(), Carries::Evidence),
             (topics.commands(), Carries::Commands),
         ]
     }
@@ -117,10 +128,24 @@ impl Reader {
 
     fn follow(&self, retry: &mut Backoff) -> Result<(), ReadError> {
         let consumer = self.consumer()?;
-        let topics = self.topics();
+        let mut topics = self.topics();
         let mut list = TopicPartitionList::new();
-        let partitions: Vec<i32> =
-            topics.iter().map(|(topic, _)| kafka::partitions(&consumer, topic)).collect::<Result<_, _>>()?;
+        let mut partitions = Vec::with_capacity(topics.len());
+        for (topic, carries) in &topics {
+            match kafka::partitions(&consumer, topic) {
+                Err(LinkError::NoTopic { topic }) if *carries == Carries::Evidence => {
+                    tracing::warn!(
+                        topic,
+                        "no waveforms will be shown: the topic does not exist; `topics apply` creates it"
+                    );
+                }
+                count => partitions.push(count?),
+            }
+        }
+        let is_whole = topics.len() == partitions.len();
+        if !is_whole {
+            topics.retain(|(_, carries)| *carries != Carries::Evidence);
+        }
         if let Some(cluster) = consumer.client().fetch_cluster_id(CALL) {
             self.history.set_cluster(&cluster)?;
         }
@@ -138,27 +163,38 @@ impl Reader {
             }
         }
         consumer.assign(&list)?;
-        self.read(&consumer, &topics, behind, retry)
+        self.read(&consumer, &topics, behind, retry, is_whole)
     }
 
     fn read(
         &self,
         consumer: &BaseConsumer<Quiet>,
-        topics: &[(String, Carries); 3],
+        topics: &Topics,
         mut behind: Behind,
         retry: &mut Backoff,
+        is_whole: bool,
     ) -> Result<(), ReadError> {
+        let evidence = self.kafka.topics().evidence();
         let (mut keep_at, mut heard) = (clock::monotonic(), clock::monotonic());
+        let mut look_at = (!is_whole).then(|| clock::monotonic() + LOOK);
         while !self.stop.is_set() {
             let now = clock::monotonic();
             if now >= keep_at {
                 self.keep()?;
                 keep_at = now + KEEP;
             }
+            if look_at.is_some_and(|at| now >= at) {
+                if kafka::partitions(consumer, &evidence).is_ok() {
+                    // Reading begins again from what was committed, with the topic that is there now.
+                    return Ok(());
+                }
+                look_at = Some(now + LOOK);
+            }
             let batch = self.read_batch(consumer, topics)?;
             if !batch.positions.is_empty() {
                 behind.retain(|at, end| batch.positions.get(at).is_none_or(|next| next < end));
-                self.take_in(batch, behind.is_empty())?;
+                let waits = |of_evidence| behind.keys().any(|(topic, _)| (*topic == evidence) == of_evidence);
+                self.take_in(&batch, !waits(false), !waits(true))?;
                 retry.reset();
                 heard = clock::monotonic();
             } else if clock::monotonic().duration_since(heard) > IDLE {
@@ -169,13 +205,18 @@ impl Reader {
         Ok(())
     }
 
-    fn take_in(&self, batch: Batch, is_current: bool) -> Result<(), ReadError> {
-        let taken = self.history.take_in(&batch)?;
+    fn take_in(&self, batch: &Batch, is_current: bool, is_evidence_current: bool) -> Result<(), ReadError> {
+        let taken = self.history.take_in(batch)?;
         self.metrics.history_taken(&taken.outcomes);
+        // Before the end is reached there is nothing new to tell, only much.
         if is_current {
-            // Before the end is reached there is nothing new to tell, only much.
             for (site, health) in &batch.healths {
                 self.hub.health(site, health);
+            }
+        }
+        if is_evidence_current {
+            for (site, asset, listed) in &taken.evidence {
+                self.hub.evidence(site, asset, listed);
             }
         }
         if self.history.is_over()? {
@@ -201,10 +242,10 @@ impl Reader {
     }
 
     /// Reads until the batch is full, its interval is over or nothing came for a moment.
-    fn read_batch(&self, consumer: &BaseConsumer<Quiet>, topics: &[(String, Carries); 3]) -> Result<Batch, ReadError> {
+    fn read_batch(&self, consumer: &BaseConsumer<Quiet>, topics: &Topics) -> Result<Batch, ReadError> {
         let (mut batch, mut unusable) = (Batch::default(), BTreeMap::new());
-        let (mut read, mut until) = (0, None::<Instant>);
-        while read < BATCH {
+        let (mut read, mut bytes, mut until) = (0, 0, None::<Instant>);
+        while read < BATCH && bytes < BATCH_BYTES {
             let now = clock::monotonic();
             let wait = match until {
                 None => INTERVAL,
@@ -216,6 +257,7 @@ impl Reader {
                 Some(Ok(message)) => {
                     until.get_or_insert(now + INTERVAL);
                     read += 1;
+                    bytes += message.payload_len();
                     if !self.add(&mut batch, topics, &message) {
                         *unusable.entry("unusable").or_default() += 1;
                     }
@@ -227,22 +269,38 @@ impl Reader {
         Ok(batch)
     }
 
-    /// `false`: the record cannot be used. The intake says which and why.
-    fn add(&self, batch: &mut Batch, topics: &[(String, Carries); 3], message: &BorrowedMessage<'_>) -> bool {
+    fn evidence(&self, incoming: &Incoming<'_>) -> Result<(Envelope, Box<Evidence>), &'static str> {
+        let (envelope, body) = record::decode_evidence(incoming, &self.signatures)?;
+        if evidence::is_possible(body.time, clock::wall()) { Ok((envelope, body)) } else { Err("impossible_time") }
+    }
+
+    /// `false`: the record cannot be used. The intake says which and why; of evidence, this does.
+    fn add(&self, batch: &mut Batch, topics: &Topics, message: &BorrowedMessage<'_>) -> bool {
         let (topic, partition) = (message.topic(), message.partition());
         batch.positions.insert((topic.to_owned(), partition), message.offset() + 1);
         let Some((_, carries)) = topics.iter().find(|(name, _)| name == topic) else { return false };
         let payload = message.payload().unwrap_or_default();
+        let at = message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000);
+        let (key, offset) = (message.key().unwrap_or_default(), message.offset());
+        let incoming = |lane| Incoming { topic, lane, partition, offset, at, key, payload };
         match carries {
             Carries::Commands => match Command::decode(payload) {
                 Ok(command) => batch.commands.push(command),
                 Err(_) => return false,
             },
+            Carries::Evidence => match self.evidence(&incoming(Lane::Evidence)) {
+                Ok((envelope, evidence)) => {
+                    let Envelope { site, agent, id, content, .. } = envelope;
+                    batch.evidence.push(Exhibit { site, agent, id, content, seen: at, evidence });
+                }
+                Err(reason) => {
+                    self.metrics.evidence_rejected(reason);
+                    self.metrics.say_rejected(topic, partition, offset, reason);
+                    return false;
+                }
+            },
             Carries::Records(lane) => {
-                let at = message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000);
-                let (key, offset) = (message.key().unwrap_or_default(), message.offset());
-                let incoming = Incoming { topic, lane: *lane, partition, offset, at, key, payload };
-                let Ok(record) = record::decode(&incoming, &self.signatures) else { return false };
+                let Ok(record) = record::decode(&incoming(*lane), &self.signatures) else { return false };
                 match record.body {
                     Body::Health(health) => batch.healths.push((record.origin.site, health)),
                     Body::Alert(alert) => {

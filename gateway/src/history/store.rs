@@ -6,6 +6,7 @@
 //! | `raw`, `1min`, `1h` | asset's number, start of the span | [`chunk`] |
 //! | `alerts` | time, id | an alert ([`super::log`]) |
 //! | `alerts_by_asset` | asset's number, time, id | |
+//! | `evidence`, `evidence_list`, `evidence_order` | ([`super::evidence`]) | |
 //! | `audit`, `confirmed` | ([`super::audit`]) | |
 //! | `positions` | topic\|partition | next offset, 8 bytes big endian |
 //! | `meta` | | version, prefix, cluster, the floor of each resolution |
@@ -15,6 +16,7 @@
 //! to the coarser point if it is newer than everything in it, and else counted as `late_for_good`. Floors lie on
 //! multiples of the coarser chunk, so no point straddles one.
 //!
+//! Databases that an older build did not know are made empty when its store is opened, and filled as far as Kafka reaches.
 //! Must never: commit a batch in part; trust bytes that do not decode (they count as absent, are counted, and replaced).
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use heed::types::{Bytes, Str};
 use heed::{Database, Env, RoTxn, RwTxn};
 
 use super::chunk::{self, MAX_POINTS};
+use super::evidence::{Exhibit, Listed};
 use super::names::Names;
 use super::point::{Point, Resolution, floor};
 use crate::config::Keep;
@@ -85,6 +88,8 @@ pub struct Batch {
     pub healths: Vec<(Name, Box<Health>)>,
     /// Alerts.
     pub alerts: Vec<Said>,
+    /// Evidence.
+    pub evidence: Vec<Exhibit>,
     /// Commands.
     pub commands: Vec<Command>,
     /// The next offset of each (topic, partition).
@@ -96,6 +101,8 @@ pub struct Batch {
 pub struct Taken {
     /// Records by what became of them.
     pub outcomes: BTreeMap<&'static str, u64>,
+    /// Evidence that was not known before, with site and asset.
+    pub evidence: Vec<(Name, Name, Listed)>,
 }
 
 impl Taken {
@@ -114,6 +121,9 @@ pub struct History {
     pub(super) points: [Database<'static, Bytes, Bytes>; 3],
     pub(super) alerts: Database<'static, Bytes, Bytes>,
     pub(super) alerts_by_asset: Database<'static, Bytes, Bytes>,
+    pub(super) evidence: Database<'static, Bytes, Bytes>,
+    pub(super) evidence_list: Database<'static, Bytes, Bytes>,
+    pub(super) evidence_order: Database<'static, Bytes, Bytes>,
     pub(super) audit: Database<'static, Bytes, Bytes>,
     pub(super) confirmed: Database<'static, Str, Bytes>,
     positions: Database<'static, Str, Bytes>,
@@ -160,7 +170,7 @@ impl History {
     pub fn open(folder: &Path, keep: Keep, prefix: &str) -> Result<Self, HistoryError> {
         // Room for what a commit needs beyond the bound: it copies pages before it frees them.
         let map = usize::try_from(keep.max_bytes.saturating_mul(2).saturating_add(1 << 30)).unwrap_or(usize::MAX);
-        let opened = lmdb::open(folder, map / 4_096 * 4_096, 10)?;
+        let opened = lmdb::open(folder, map / 4_096 * 4_096, 13)?;
         let env = &opened.env;
         let points = [database(env, "raw")?, database(env, "1min")?, database(env, "1h")?];
         let history = Self {
@@ -169,6 +179,9 @@ impl History {
             points,
             alerts: database(env, "alerts")?,
             alerts_by_asset: database(env, "alerts_by_asset")?,
+            evidence: database(env, "evidence")?,
+            evidence_list: database(env, "evidence_list")?,
+            evidence_order: database(env, "evidence_order")?,
             audit: database(env, "audit")?,
             confirmed: database(env, "confirmed")?,
             positions: database(env, "positions")?,
@@ -192,10 +205,16 @@ impl History {
         &self.opened.env
     }
 
+    /// Every database of bytes but the points.
+    pub(super) const fn others(&self) -> [&Database<'static, Bytes, Bytes>; 6] {
+        let Self { alerts, alerts_by_asset, evidence, evidence_list, evidence_order, audit, .. } = self;
+        [alerts, alerts_by_asset, evidence, evidence_list, evidence_order, audit]
+    }
+
     fn empty(&self, prefix: &str) -> Result<(), HistoryError> {
         let mut txn = self.env().write_txn()?;
         self.assets.clear(&mut txn)?;
-        for database in self.points.iter().chain([&self.alerts, &self.alerts_by_asset, &self.audit]) {
+        for database in self.points.iter().chain(self.others()) {
             database.clear(&mut txn)?;
         }
         self.confirmed.clear(&mut txn)?;
@@ -254,6 +273,9 @@ impl History {
         }
         for said in &batch.alerts {
             self.take_alert(&mut txn, said, &mut taken)?;
+        }
+        for exhibit in &batch.evidence {
+            self.take_evidence(&mut txn, exhibit, &mut taken)?;
         }
         for command in &batch.commands {
             self.take_command(&mut txn, command, &mut taken)?;

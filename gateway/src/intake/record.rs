@@ -4,8 +4,9 @@
 //! lane, a key that would put an asset's history in two partitions, texts too long for a key of the store, a signature
 //! that is wrong. The reason is counted and the partition goes on (G4).
 
+use fettle_wire::evidence::{MAX_POINTS, MAX_SAMPLES, Spectrum};
 use fettle_wire::record::EnvelopeError;
-use fettle_wire::{Alert, Envelope, Health, Lane, LedgerEntry, Micros, topic};
+use fettle_wire::{Alert, Envelope, Evidence, Health, Lane, LedgerEntry, Micros, topic};
 use serde::Deserialize;
 
 use crate::config::Signatures;
@@ -15,6 +16,10 @@ use crate::fleet::asset::{Known, Origin};
 pub const MAX_CONDITION: usize = 128;
 /// The most reasons in one account.
 pub const MAX_REASONS: usize = 256;
+/// The largest record of evidence that is looked into, in bytes: four times what an agent writes at most.
+pub const MAX_EVIDENCE: usize = 256 << 10;
+/// The longest unit or name of a line of evidence, in bytes.
+const MAX_WORD: usize = 32;
 
 /// What Kafka handed over.
 #[derive(Debug, Clone, Copy)]
@@ -63,16 +68,7 @@ pub struct Record {
 
 /// Decodes and checks; the error is the reason that is counted.
 pub fn decode(incoming: &Incoming<'_>, signatures: &Signatures) -> Result<Record, &'static str> {
-    let envelope = Envelope::decode(incoming.payload).map_err(|e| match e {
-        EnvelopeError::Json(_) => "malformed_json",
-        EnvelopeError::Version(_) => "schema_version",
-        EnvelopeError::Content => "content_hash",
-        EnvelopeError::Signature => "signature",
-    })?;
-    check_signature(&envelope, signatures)?;
-    if envelope.lane != incoming.lane {
-        return Err("wrong_lane");
-    }
+    let envelope = open(incoming, signatures)?;
     let body = decode_body(&envelope)?;
     if expected_key(&envelope, &body).as_bytes() != incoming.key {
         return Err("wrong_key");
@@ -80,6 +76,59 @@ pub fn decode(incoming: &Incoming<'_>, signatures: &Signatures) -> Result<Record
     let known = Known { id: envelope.id, content: envelope.content };
     let origin = Origin { site: envelope.site, agent: envelope.agent, incarnation: envelope.incarnation };
     Ok(Record { origin, lane: envelope.lane, sequence: envelope.sequence, known, body })
+}
+
+/// Decodes and checks evidence, which is no [`Body`]: it is looked at and has no part in the fleet's state.
+pub fn decode_evidence(
+    incoming: &Incoming<'_>,
+    signatures: &Signatures,
+) -> Result<(Envelope, Box<Evidence>), &'static str> {
+    if incoming.payload.len() > MAX_EVIDENCE {
+        return Err("too_large");
+    }
+    let envelope = open(incoming, signatures)?;
+    let evidence: Box<Evidence> = read(&envelope)?;
+    if topic::asset_key(&envelope.site, &evidence.asset).as_bytes() != incoming.key {
+        return Err("wrong_key");
+    }
+    if evidence.condition.as_deref().is_some_and(|condition| !is_condition(condition)) {
+        return Err("bad_condition");
+    }
+    let is_even = |s: &Spectrum| s.frequencies.len() == s.values.len() && s.values.len() <= MAX_POINTS;
+    let is_whole = is_even(&evidence.spectrum) && is_even(&evidence.envelope);
+    let words = evidence.lines.iter().map(|line| line.name.as_str()).chain([evidence.unit.as_str()]);
+    let samples = evidence.samples.len();
+    if !is_whole
+        || !samples.is_multiple_of(2)
+        || samples > 2 * MAX_SAMPLES
+        || words.into_iter().any(|w| w.len() > MAX_WORD)
+    {
+        return Err("malformed_body");
+    }
+    // JSON has no number that is not finite.
+    if evidence.rate <= 0.0 {
+        return Err("malformed_body");
+    }
+    Ok((envelope, evidence))
+}
+
+fn open(incoming: &Incoming<'_>, signatures: &Signatures) -> Result<Envelope, &'static str> {
+    let envelope = Envelope::decode(incoming.payload).map_err(|e| match e {
+        EnvelopeError::Json(_) => "malformed_json",
+        EnvelopeError::Version(_) => "schema_version",
+        EnvelopeError::Content => "content_hash",
+        EnvelopeError::Signature => "signature",
+    })?;
+    check_signature(&envelope, signatures)?;
+    if envelope.lane == incoming.lane { Ok(envelope) } else { Err("wrong_lane") }
+}
+
+fn read<'a, T: Deserialize<'a>>(envelope: &'a Envelope) -> Result<Box<T>, &'static str> {
+    envelope.body().map(Box::new).map_err(|_| "malformed_body")
+}
+
+fn is_condition(text: &str) -> bool {
+    text.len() <= MAX_CONDITION && !text.chars().any(|c| c.is_control() || c == '|')
 }
 
 /// Absent is accepted unless required; wrong never is.
@@ -92,13 +141,10 @@ fn check_signature(envelope: &Envelope, signatures: &Signatures) -> Result<(), &
 }
 
 fn decode_body(envelope: &Envelope) -> Result<Body, &'static str> {
-    fn read<'a, T: Deserialize<'a>>(envelope: &'a Envelope) -> Result<Box<T>, &'static str> {
-        envelope.body().map(Box::new).map_err(|_| "malformed_body")
-    }
     match envelope.lane {
         Lane::Alerts => {
             let alert: Box<Alert> = read(envelope)?;
-            if alert.condition.len() > MAX_CONDITION || alert.condition.chars().any(|c| c.is_control() || c == '|') {
+            if !is_condition(&alert.condition) {
                 return Err("bad_condition");
             }
             Ok(Body::Alert(alert))
@@ -111,7 +157,7 @@ fn decode_body(envelope: &Envelope) -> Result<Body, &'static str> {
             }
             Ok(Body::Ledger(entry))
         }
-        // Evidence is shown, not kept: it has no part in the fleet's state and its topic is not read here.
+        // Evidence has no part in the fleet's state and travels on a topic of its own: see [`decode_evidence`].
         Lane::Evidence => Err("wrong_lane"),
     }
 }
@@ -126,7 +172,8 @@ fn expected_key(envelope: &Envelope, body: &Body) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use fettle_wire::{AlarmState, Change, Identity, Name, Priority, Rul, Tally, Verdict};
+    use fettle_wire::evidence::Line;
+    use fettle_wire::{AlarmState, Change, Identity, Name, Occasion, Priority, Rul, Tally, Verdict};
     use serde_json::value::to_raw_value;
 
     use super::*;
@@ -200,6 +247,37 @@ pub(crate) mod tests {
         }
     }
 
+    /// One that an agent would send: `samples` of a ramp, with every optional field.
+    pub(crate) fn evidence(asset: &str, at: i64, samples: usize, alarm: Option<u64>) -> Evidence {
+        let line = |name: &str, frequency, strength| Line { name: name.into(), frequency, strength };
+        Evidence {
+            asset: name(asset),
+            channel: name("acceleration"),
+            time: at,
+            occasion: if alarm.is_some() { Occasion::Alarm } else { Occasion::Periodic },
+            condition: alarm.map(|_| "anomaly".into()),
+            occurrence: alarm,
+            rate: 25_600.0,
+            unit: "m/s2".into(),
+            scale: 0.0048,
+            offset: 0.0,
+            samples: (0..samples).flat_map(|n| (n as i16).to_le_bytes()).collect(),
+            spectrum: Spectrum { frequencies: vec![6.25, 100.5, 12_800.0], values: vec![0.01, 1.25, 0.002] },
+            envelope: Spectrum { frequencies: vec![1.5, 89.6], values: vec![0.1, 3.5] },
+            band: (3_200.0, 6_400.0),
+            joined: 16_384,
+            lines: vec![line("bpfo", 89.62, Some(21.5)), line("ftf", 9.96, None)],
+            speed: Some(25.0),
+            speed_assumed: true,
+        }
+    }
+
+    pub(crate) fn evidence_envelope(identity: &Identity, sequence: u64, evidence: &Evidence) -> Envelope {
+        let about = format!("{}|{}|{}|{:?}", evidence.asset, evidence.channel, evidence.time, evidence.occurrence);
+        let raw = to_raw_value(evidence).unwrap();
+        Envelope::new(identity, Lane::Evidence, sequence, &[about.as_bytes()], raw)
+    }
+
     pub(crate) fn envelope(identity: &Identity, sequence: u64, body: &Body) -> Envelope {
         let (lane, about, raw) = match body {
             Body::Alert(a) => {
@@ -260,6 +338,40 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn evidence_passes_as_an_agent_writes_it_and_not_otherwise() {
+        let written = |change: &dyn Fn(&mut Evidence)| {
+            let mut evidence = evidence("pump", 60, 6_144, Some(2));
+            change(&mut evidence);
+            evidence_envelope(&identity(7), 3, &evidence).encode().unwrap()
+        };
+        let judge = |lane, key: &str, text: &str| {
+            decode_evidence(&incoming(lane, key, text), &Signatures::default())
+                .map(|(_, evidence)| evidence.samples.len())
+        };
+        let good = written(&|_| ());
+        assert_eq!(judge(Lane::Evidence, "plant-a/pump", &good), Ok(12_288));
+        assert_eq!(judge(Lane::Evidence, "plant-a/fan", &good), Err("wrong_key"));
+        assert_eq!(judge(Lane::Evidence, "plant-a/pump", &health_text()), Err("wrong_lane"));
+        assert_eq!(decode(&incoming(Lane::Health, "plant-a/pump", &good), &Signatures::default()), Err("wrong_lane"));
+        let forged = good.replacen("\"rate\":25600.0", "\"rate\":25601.0", 1);
+        assert_eq!(judge(Lane::Evidence, "plant-a/pump", &forged), Err("content_hash"));
+        type Spoil = fn(&mut Evidence);
+        for (reason, spoil) in [
+            ("malformed_body", (|e| e.samples.extend([0, 0])) as Spoil),
+            ("malformed_body", |e| e.samples.truncate(7)),
+            ("malformed_body", |e| e.spectrum.values.truncate(1)),
+            ("malformed_body", |e| e.envelope.values.push(1.0)),
+            ("malformed_body", |e| e.rate = 0.0),
+            ("malformed_body", |e| e.unit = "m".repeat(33)),
+            ("malformed_body", |e| e.lines[0].name = "b".repeat(33)),
+            ("bad_condition", |e| e.condition = Some("c".repeat(129))),
+            ("too_large", |e| e.samples = vec![0; 200_000]),
+        ] {
+            assert_eq!(judge(Lane::Evidence, "plant-a/pump", &written(&spoil)), Err(reason));
+        }
+    }
+
+    #[test]
     fn a_body_of_another_lane_is_malformed() {
         let body = Body::Ledger(Box::new(account("pump", 1)));
         let mut wrong = envelope(&identity(7), 0, &body);
@@ -299,7 +411,7 @@ pub(crate) mod tests {
         #[test]
         fn no_bytes_make_the_door_panic(payload: Vec<u8>, key: Vec<u8>) {
             let incoming = Incoming { topic: "t", lane: Lane::Alerts, partition: 0, offset: 0, at: 0, key: &key, payload: &payload };
-            let _ = decode(&incoming, &Signatures::default());
+            let _ = (decode(&incoming, &Signatures::default()), decode_evidence(&incoming, &Signatures::default()).is_ok());
         }
     }
 }

@@ -9,6 +9,10 @@
 //! crash with the same id and perhaps another number. An occurrence below the present one of the same incarnation is
 //! old. Of another incarnation, order is not known from the alert itself, so there the mark decides.
 //!
+//! Evidence is not taken in here: every instance's history reads it and knows it by id. No lane's sequence is searched for
+//! gaps by the gateway, because an agent numbers records before it thins them (evidence first, alerts never): what is
+//! missing is counted where it is lost, by the agent's outbox and by the offsets that Kafka deleted unread.
+//!
 //! A known id with other content is a conflict (G5), wherever its sequence lies.
 
 use crate::fleet::asset::Known;

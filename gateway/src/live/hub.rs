@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::events::Metrics;
+use crate::history::evidence::Listed;
 
 /// How much the ring holds unless told otherwise: minutes of a fleet of a thousand assets.
 const RING_BYTES: usize = 8 << 20;
@@ -66,6 +67,15 @@ struct HealthEvent<'a> {
     revision: u32,
 }
 
+/// New evidence, in short.
+#[derive(Serialize)]
+struct EvidenceEvent<'a> {
+    site: &'a Name,
+    asset: &'a Name,
+    #[serde(flatten)]
+    listed: &'a Listed,
+}
+
 impl Hub {
     /// An empty ring.
     pub fn new(metrics: Arc<Metrics>) -> Self {
@@ -109,6 +119,11 @@ impl Hub {
     pub fn health(&self, site: &Name, health: &Health) {
         let Health { asset, window_end, revision, .. } = health;
         self.publish("health", &HealthEvent { site, asset, at: *window_end, revision: *revision });
+    }
+
+    /// Evidence was taken into the history.
+    pub fn evidence(&self, site: &Name, asset: &Name, listed: &Listed) {
+        self.publish("evidence", &EvidenceEvent { site, asset, listed });
     }
 
     /// A place in the ring: behind the event with this id if the ring still has what followed, else at its end. The text

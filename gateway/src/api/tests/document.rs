@@ -12,6 +12,7 @@ use crate::api::openapi::Document;
 use crate::fleet::asset::{
     AccountRecord, AssetRecord, Counts, Known, Owner, Rejected, asset_key, count_key, owner_key,
 };
+use crate::history::evidence::Exhibit;
 use crate::history::store::{Batch, Said};
 use crate::intake::record::tests::{account, health};
 
@@ -158,6 +159,18 @@ fn full_health(asset: &str, at: i64) -> fettle_wire::Health {
     health
 }
 
+/// Evidence of the pump with the id `n`.
+pub(super) fn exhibit(n: u8, at: Micros, alarm: Option<u64>) -> Exhibit {
+    let mut evidence = crate::intake::record::tests::evidence("pump", at, 6_144, alarm);
+    if alarm.is_none() {
+        // As of a machine without geometry or speed.
+        evidence.lines.clear();
+        evidence.speed = None;
+    }
+    let (id, content) = (fettle_wire::RecordId([n; 16]), fettle_wire::RecordId([0; 16]));
+    Exhibit { site: name("plant-a"), agent: name("gw-1"), id, content, seen: at, evidence: Box::new(evidence) }
+}
+
 async fn running() -> Running {
     let running = Running::start(fleet()).await;
     let begin = 20_778 * time::DAY;
@@ -171,12 +184,16 @@ async fn running() -> Running {
     let batch = Batch {
         healths,
         alerts: vec![said],
+        evidence: vec![exhibit(1, begin, Some(2)), exhibit(2, begin + MINUTE, None)],
         commands: every_ask().map(|ask| command_of(&alarm(), &ask)).into(),
         ..Batch::default()
     };
     running.api.history.take_in(&batch).unwrap();
     running
 }
+
+const EVIDENCE: &str = "/api/v1/assets/{site}/{asset}/evidence";
+const ONE: &str = "/api/v1/assets/{site}/{asset}/evidence/{id}";
 
 /// The schema of one answer, with the components it refers to.
 fn schema_of(document: &Value, path: &str, method: &str, status: u16, kind: &str) -> Value {
@@ -229,6 +246,15 @@ async fn every_answer_is_as_the_document_says() {
         ),
         ("/api/v1/assets/{site}/{asset}/history", "/api/v1/assets/plant-a/none/history"),
         ("/api/v1/assets/{site}/{asset}/history", "/api/v1/assets/plant-a/pump/history?resolution=2h"),
+        (EVIDENCE, "/api/v1/assets/plant-a/pump/evidence"),
+        (EVIDENCE, "/api/v1/assets/plant-a/pump/evidence?limit=1"),
+        (EVIDENCE, "/api/v1/assets/plant-a/pump/evidence?occasion=what"),
+        (EVIDENCE, "/api/v1/assets/plant-a/fan/evidence"),
+        (EVIDENCE, "/api/v1/assets/plant-a/none/evidence"),
+        (ONE, "/api/v1/assets/plant-a/pump/evidence/01010101010101010101010101010101"),
+        (ONE, "/api/v1/assets/plant-a/pump/evidence/02020202020202020202020202020202"),
+        (ONE, "/api/v1/assets/plant-a/pump/evidence/03030303030303030303030303030303"),
+        (ONE, "/api/v1/assets/plant-a/pump/evidence/what"),
         ("/api/v1/alarms", "/api/v1/alarms"),
         ("/api/v1/alarms", "/api/v1/alarms?limit=1"),
         ("/api/v1/alarms", "/api/v1/alarms?shelved=true"),
