@@ -12,8 +12,8 @@
 //! is far: over n e-folds the end is known to about WANDER n^1.5 / sqrt(3) of an e-fold.
 //!
 //! Wear also comes in bursts: a spall lengthens by pieces, and what a filter follows within a burst is not what the next
-//! hours bring. So each filter keeps the mean and the spread of log c over about two e-folds; the forecast's rate is
-//! log-normal about a centre that leans to the mean, with that spread (three-point Gauss-Hermite quadrature).
+//! hours bring. So each filter keeps the mean and the variance of c over about two e-folds; the forecast's rate is
+//! log-normal about a centre that leans to the mean, with that variance (three-point Gauss-Hermite quadrature).
 //!
 //! R is the long-run variance (`degradation`), so neighbouring residuals that hang together are not taken for evidence.
 //! What grows ever slower (p < 0) is not among them: it is told early, which errs to the safe side.
@@ -38,17 +38,15 @@ const FIRST_RATE: f64 = 1.5;
 /// The most by which damage is taken to grow within a slide, of itself.
 const FASTEST: f64 = 0.5;
 
-/// Weight of the newest log c, for growth by an e-fold; and the least and most a slide.
+/// Weight of the newest c, for growth by an e-fold; and the least and most a slide.
 const BURSTS: (f64, f64, f64) = (0.5, 1.0 / 500.0, 1.0 / 8.0);
 /// How far a forecast goes by the c of now, the rest by its mean.
 const NOW: f64 = 0.3;
-/// The least spread of log c, known or not.
-const SPREAD: f64 = 0.2;
+/// The least spread of the logarithm of c, known or not; and the most of its variance in squares of its mean.
+const SPREAD: (f64, f64) = (0.2, 20.0);
 /// Three-point Gauss-Hermite quadrature of a standard normal: places and weights.
 const NORMAL: [(f64, f64); 3] =
     [(-1.732_050_807_568_877_2, 1.0 / 6.0), (0.0, 2.0 / 3.0), (1.732_050_807_568_877_2, 1.0 / 6.0)];
-/// Below this share of its mean, c counts as this share.
-const STILL: f64 = 1e-6;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Law {
@@ -103,7 +101,7 @@ struct Filter {
     p11: f64,
     p12: f64,
     p22: f64,
-    /// Mean and variance of log c of late.
+    /// Mean and variance of c of late.
     mean: f64,
     variance: f64,
     /// Logarithm of the likelihood so far, with forgetting.
@@ -114,7 +112,7 @@ impl Filter {
     fn new(law: Law, d: f64, rate: f64, p11: f64, rate_variance: f64) -> Self {
         let power = law.power(d);
         let (c, p22) = (rate / power, rate_variance / (power * power));
-        Self { d, c, p11, p12: 0.0, p22, mean: libm::log(c), variance: 0.0, weight: 0.0 }
+        Self { d, c, p11, p12: 0.0, p22, mean: c, variance: 0.0, weight: 0.0 }
     }
 
     /// Relative growth a slide.
@@ -141,7 +139,7 @@ impl Filter {
             self.p22 -= gain_c * self.p12;
             self.p12 -= gain_d * self.p12;
             self.p11 -= gain_d * self.p11;
-            self.note_rate(g);
+            self.note_rate(law);
             let surprise = error * error / variance + libm::log(variance / r);
             self.weight = FORGETTING * self.weight - 0.5 * surprise;
         }
@@ -149,11 +147,12 @@ impl Filter {
         self.d = self.d.max(0.5 * r.sqrt());
     }
 
-    /// Takes c into its mean and variance; `g` is the relative growth of this slide.
-    fn note_rate(&mut self, g: f64) {
-        let log = libm::log(self.c.max(STILL * libm::exp(self.mean)));
+    /// Takes c into its mean and variance. The weight goes by the mean growth: by the growth of now, bursts would count
+    /// for more than the time between them.
+    fn note_rate(&mut self, law: Law) {
+        let g = self.mean * law.power(self.d) / self.d;
         let weight = (BURSTS.0 * g).clamp(BURSTS.1, BURSTS.2);
-        let moved = log - self.mean;
+        let moved = self.c - self.mean;
         self.mean += weight * moved;
         self.variance = (1.0 - weight) * (self.variance + weight * moved * moved);
     }
@@ -164,14 +163,14 @@ impl Filter {
         let power = law.power(self.d);
         let (p11, p12, p22) = (self.p11 / (power * power), self.p12 / power, self.p22);
         let at = |rate| Estimate { level: 0.0, rate, p11, p12, p22, q: self.wander(law) };
-        let spread = (self.variance + SPREAD * SPREAD).sqrt();
+        let centre = (1.0 - NOW) * self.mean + NOW * self.c;
+        // Of a log-normal with this mean and variance.
+        let log_variance = libm::log(1.0 + (self.variance / (self.mean * self.mean)).min(SPREAD.1));
+        let spread = (log_variance + SPREAD.0 * SPREAD.0).sqrt();
         let each = NORMAL.map(|(place, weight)| {
             // What stands still or goes back has no rate to spread.
-            let rate = if self.c > 0.0 {
-                libm::exp((1.0 - NOW) * self.mean + NOW * libm::log(self.c) + place * spread)
-            } else {
-                self.c
-            };
+            let factor = if centre > 0.0 { libm::exp(place * spread - 0.5 * log_variance) } else { 1.0 };
+            let rate = centre * factor;
             (at(rate), weight)
         });
         (each, law.even(limit) - law.even(self.d))
