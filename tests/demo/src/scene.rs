@@ -75,7 +75,7 @@ impl Scene {
         let (name, prefix) = (SITES[site].0, ["pump", "booster"][site]);
         let mut text = format!(
             "site = \"{name}\"\nseed = {}\nmachines = {MACHINES}\nname_prefix = \"{prefix}\"\nnode = \"firmware\"\n\
-             interval = \"30s\"\nframe_readings = 16\nframe_age = \"5min\"\nstart = \"{}\"\nspeed = {:.3}\nring_bytes = \"2MiB\"\nresend_after = \"2s\"\n\
+             interval = \"30s\"\nframe_readings = 16\nframe_age = \"5min\"\nstart = \"{}\"\nspeed = {:.3}\nwait = true\nring_bytes = \"2MiB\"\nresend_after = \"2s\"\n\
              truth = \"{name}-truth.jsonl\"\nledger = \"{name}-nodes.json\"\nledger_interval = \"250ms\"\n\
              [mqtt]\nport = {port}\n[waveform]\ninterval = \"2min\"\nsamples = 4096\n",
             self.seed + site as u64,
