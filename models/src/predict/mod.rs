@@ -12,9 +12,27 @@
 //! over about an hour of one-minute slides.
 //!
 //! P1: a remaining life is told only of a trend that is identifiable (`degradation`) and leads to a limit.
+//!
+//! Where labelled failures exist, a learned prognosis speaks instead ([`learned`]): features, an ensemble of networks and
+//! trees, a filter and conformal intervals, each in its own file here. The prediction says which method spoke.
 
+pub mod conformal;
 mod degradation;
+pub mod feature;
+pub mod filter;
+pub mod learned;
+pub mod metrics;
+pub mod network;
+pub mod onnx;
 mod passage;
+mod reason;
+pub mod score;
+pub mod tracker;
+#[cfg(feature = "onnx")]
+pub mod tract;
+pub mod trees;
+
+pub use reason::Reason;
 
 use fettle_wire::{Rul, time::SECOND};
 use serde::{Deserialize, Serialize};
@@ -74,13 +92,13 @@ impl Prognosis {
         let limits = Limits::new(model, layout);
         let seconds = params.slide as f64 / SECOND as f64;
         let horizon = params.rul_horizon as f64 / params.slide as f64;
-        let mut none = "trend_not_identifiable";
+        let mut none = Reason::TrendNotIdentifiable;
         let mut first: Option<(Passage, usize)> = None;
         for (trend, c) in self.channels.iter().zip(&model.channels) {
             for limit in limits.of(c) {
                 let Some(estimate) = trend.towards(limit, c.mean) else { continue };
                 match passage(&estimate, limit, c.mean, horizon) {
-                    None => none = "beyond_horizon",
+                    None => none = Reason::BeyondHorizon,
                     Some(found) if first.as_ref().is_none_or(|(f, _)| found.p50 < f.p50) => {
                         first = Some((found, c.channel));
                     }
@@ -89,7 +107,7 @@ impl Prognosis {
             }
         }
         match first {
-            None => Rul::None { reason: none.into() },
+            None => Rul::None { reason: none.as_str().into() },
             Some((found, channel)) => Rul::Interval {
                 p10: found.p10 * seconds,
                 p50: found.p50 * seconds,
