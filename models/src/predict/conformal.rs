@@ -70,7 +70,7 @@ impl Conformal {
         let mut ids: Vec<usize> = residuals.iter().map(|r| r.unit).collect();
         ids.sort_unstable();
         ids.dedup();
-        if ids.len() < 10 || !(cap > 0.0) {
+        if ids.len() < 10 || cap.is_nan() || cap <= 0.0 {
             return None;
         }
         let knots = (0..KNOTS).map(|k| knot(residuals, cap * k as f64 / (KNOTS - 1) as f64, cap, ids.len()));

@@ -228,6 +228,7 @@ mod tests {
             time_unit: "h".into(),
             time_constants: [1e-3, 8.0, 32.0],
             baseline_steps: 2,
+            baseline_least: 2,
             age: false,
         };
         let regimes = Regimes {

@@ -24,7 +24,7 @@ impl Tract {
     pub fn load(bytes: &[u8]) -> Result<Self, ScoreError> {
         let members = onnx::read(bytes).map_err(|e| ScoreError::Load(e.to_string()))?;
         let width = members.first().map_or(0, Network::inputs);
-        let plan = tract_onnx::onnx()
+        let plan = onnx()
             .model_for_read(&mut &bytes[..])
             .and_then(|model| model.into_optimized())
             .and_then(|model| model.into_runnable());

@@ -117,7 +117,7 @@ mod tests {
     fn a_row_walks_left_at_the_threshold_itself() {
         let trees = stump();
         trees.check().unwrap();
-        assert_eq!(trees.evaluate(&[0.0, 0.5]), 10.0 + 0.1 * -1.0 + 0.1 * 2.0);
+        assert_eq!(trees.evaluate(&[0.0, 0.5]), 10.0 - 0.1 + 0.1 * 2.0);
         assert_eq!(trees.evaluate(&[0.0, 0.75]), 10.0 + 0.1 * 2.0 + 0.1 * 2.0);
         assert!(trees.evaluate(&[0.0]).is_nan());
     }

@@ -45,7 +45,7 @@ impl Work {
             for l in (0..network.layers.len()).rev() {
                 self.layer_gradient(l, &mut gradient.layers[l]);
                 if l > 0 {
-                    self.to_input(&network.layers[l], l);
+                    self.pass_back(&network.layers[l], l);
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Work {
     }
 
     /// The error at the layer's output becomes that at its input, which the one before gave through the rectifier.
-    fn to_input(&mut self, layer: &Layer, l: usize) {
+    fn pass_back(&mut self, layer: &Layer, l: usize) {
         self.transposed.clear();
         let columns = (0..layer.inputs).flat_map(|i| layer.weights.iter().skip(i).step_by(layer.inputs));
         self.transposed.extend(columns);

@@ -176,7 +176,7 @@ impl Trainer {
         let n = range.len() as f32;
         let mut gradient = self.gradient.take().unwrap_or_else(|| self.network.clone());
         gradient.tensors_mut().for_each(|t| t.fill(0.0));
-        let noise = (self.plan.noise, Random::of(self.plan.seed ^ 0x6E6F_6973_65, self.step));
+        let noise = (self.plan.noise, Random::of(self.plan.seed ^ 0x006E_6F69_7365, self.step));
         self.sum += self.work.backward(&self.network, train, &self.order[range], noise, &mut gradient);
         gradient.tensors_mut().for_each(|t| t.iter_mut().for_each(|g| *g /= n));
         if let Some(origin) = &self.origin {

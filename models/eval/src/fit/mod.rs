@@ -110,6 +110,7 @@ pub fn train(lives: &[Life], inputs: &Inputs, recipe: &Recipe, progress: &Progre
         time_unit: inputs.time_unit.clone(),
         time_constants: recipe.time_constants,
         baseline_steps: recipe.baseline_steps,
+        baseline_least: recipe.baseline_least.min(recipe.baseline_steps),
         age: recipe.age,
     };
     let regimes = regimes::of_channels(&regimes, &picked);

@@ -11,6 +11,8 @@ pub struct Recipe {
     pub time_constants: [f64; 3],
     /// First steps of a life whose mean is its healthy baseline.
     pub baseline_steps: u32,
+    /// Steps after which the mean so far stands for it.
+    pub baseline_least: u32,
     /// Whether age is a feature.
     pub age: bool,
     /// Greatest remaining life told apart.
@@ -52,7 +54,7 @@ impl Recipe {
         let [short, middle, long] = self.time_constants;
         let rules = [
             (0.0 < short && short < middle && middle < long && long.is_finite(), "time_constants: ascending, positive"),
-            (self.baseline_steps > 0, "baseline_steps: at least 1"),
+            (self.baseline_steps > 0 && self.baseline_least > 0, "baseline_steps, baseline_least: at least 1"),
             (self.cap > 0.0 && self.cap.is_finite(), "cap: positive"),
             (self.hidden.iter().all(|n| (1..=4096).contains(n)), "hidden: layers of 1 to 4096"),
             (self.folds >= 2 && self.repeats >= 1, "folds: at least 2; repeats: at least 1"),
@@ -96,8 +98,9 @@ impl Default for BoostRecipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
-            time_constants: [4.0, 12.0, 36.0],
-            baseline_steps: 15,
+            time_constants: [3.0, 10.0, 30.0],
+            baseline_steps: 30,
+            baseline_least: 15,
             age: true,
             cap: 125.0,
             channel_threshold: 5.0,
@@ -108,7 +111,7 @@ impl Default for Recipe {
             epochs: 40,
             patience: 10,
             rate: 3e-3,
-            decay: 0.05,
+            decay: 0.5,
             average: 0.995,
             noise: 0.0,
             trees: None,

@@ -127,7 +127,7 @@ impl FeatureState {
         if out.len() != schema.width() || self.channels.iter().any(|c| c.silent > schema.longest_silence()) {
             return Err(Reason::InputsMissing);
         }
-        if self.channels.iter().any(|c| c.baseline.1 < schema.baseline_steps) {
+        if self.channels.iter().any(|c| c.baseline.1 < schema.baseline_least) {
             return Err(Reason::BaselineNotLearned);
         }
         let (rows, rest) = out.split_at_mut(PER_CHANNEL * self.channels.len());
@@ -155,6 +155,7 @@ mod tests {
             time_unit: "h".into(),
             time_constants: [2.0, 8.0, 32.0],
             baseline_steps: 3,
+            baseline_least: 3,
             age,
         }
     }

@@ -30,6 +30,8 @@ pub struct Schema {
     pub time_constants: [f64; 3],
     /// First steps of a life whose mean is the healthy baseline.
     pub baseline_steps: u32,
+    /// Steps after which the mean so far stands for it; until then there is no prediction.
+    pub baseline_least: u32,
     /// Whether age is a feature.
     pub age: bool,
 }
@@ -76,7 +78,7 @@ impl Schema {
         for tau in self.time_constants {
             text(&format!("{:016x}", tau.to_bits()));
         }
-        text(&format!("baseline {} age {}", self.baseline_steps, self.age));
+        text(&format!("baseline {} {} age {}", self.baseline_least, self.baseline_steps, self.age));
         digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -93,6 +95,7 @@ mod tests {
             time_unit: "h".into(),
             time_constants: [4.0, 12.0, 36.0],
             baseline_steps: 20,
+            baseline_least: 10,
             age: true,
         }
     }
@@ -102,7 +105,7 @@ mod tests {
         let base = schema();
         assert_eq!(base.hash(), schema().hash());
         assert_eq!(base.hash().len(), 64);
-        let changes: [fn(&mut Schema); 8] = [
+        let changes: [fn(&mut Schema); 9] = [
             |s| s.channels.swap(0, 1),
             |s| s.channels[0].unit = "Cel".into(),
             |s| s.channels[1].name = "cage".into(),
@@ -110,6 +113,7 @@ mod tests {
             |s| s.time_unit = "d".into(),
             |s| s.time_constants[1] = 12.5,
             |s| s.baseline_steps = 21,
+            |s| s.baseline_least = 11,
             |s| s.age = false,
         ];
         for (i, change) in changes.iter().enumerate() {

@@ -181,8 +181,10 @@ fn field(bytes: &[u8], wanted: u32) -> Result<Option<&[u8]>, OnnxError> {
 
 /// Member, layer, and 0 for weights or 1 for biases.
 type Place = (usize, usize, u8);
+/// Shape and numbers.
+type Tensor = (Vec<u64>, Vec<f32>);
 
-fn read_tensor(bytes: &[u8]) -> Result<(Place, (Vec<u64>, Vec<f32>)), OnnxError> {
+fn read_tensor(bytes: &[u8]) -> Result<(Place, Tensor), OnnxError> {
     let (mut name, mut shape, mut raw) = (String::new(), Vec::new(), &[][..]);
     for found in Fields::new(bytes) {
         match found.map_err(OnnxError::Broken)? {
@@ -215,7 +217,7 @@ fn place(name: &str) -> Option<Place> {
     parts.next().is_none().then_some((member, layer, kind))
 }
 
-fn assemble(tensors: BTreeMap<Place, (Vec<u64>, Vec<f32>)>) -> Result<Vec<Network>, OnnxError> {
+fn assemble(tensors: BTreeMap<Place, Tensor>) -> Result<Vec<Network>, OnnxError> {
     let mut members: Vec<Network> = Vec::new();
     let mut tensors = tensors.into_iter();
     // In order of member, layer, kind: weights and biases follow one another, none is left out.
