@@ -18,6 +18,7 @@ pub mod indicate;
 pub mod predict;
 pub mod registry;
 pub mod settings;
+pub mod train;
 pub mod window;
 
 pub use alarm::Act;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use testbed::folder::repository;
 
 /// Crate folder, and the crates of the house that it may import.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("wire", &[]),
     ("models", &["fettle-wire"]),
+    ("models/eval", &["fettle-models", "fettle-wire"]),
     ("agent", &["fettle-models", "fettle-wire"]),
     ("gateway", &["fettle-models", "fettle-wire"]),
     ("firmware-sim/firmware", &["fettle-wire"]),

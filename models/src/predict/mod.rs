@@ -12,10 +12,28 @@
 //! over about an hour of one-minute slides.
 //!
 //! P1: a remaining life is told only of a trend that is identifiable (`degradation`) and leads to a limit.
+//!
+//! Where labelled failures exist, a learned prognosis speaks instead ([`learned`]): features, an ensemble of networks and
+//! trees, a filter and conformal intervals, each in its own file here. The prediction says which method spoke.
 
+pub mod conformal;
 mod degradation;
+pub mod feature;
+pub mod filter;
 mod law;
+pub mod learned;
+pub mod metrics;
+pub mod network;
+pub mod onnx;
 mod passage;
+mod reason;
+pub mod score;
+pub mod tracker;
+#[cfg(feature = "onnx")]
+pub mod tract;
+pub mod trees;
+
+pub use reason::Reason;
 
 use fettle_wire::{Rul, time::SECOND};
 use serde::{Deserialize, Serialize};
@@ -77,7 +95,7 @@ impl Prognosis {
         let limits = Limits::new(model, layout);
         let seconds = params.slide as f64 / SECOND as f64;
         let horizon = params.rul_horizon as f64 / params.slide as f64;
-        let mut none = "trend_not_identifiable";
+        let mut none = Reason::TrendNotIdentifiable;
         let mut first: Option<(Passage, usize, bool)> = None;
         for (trend, c) in self.channels.iter().zip(&model.channels) {
             for limit in limits.of(c) {
@@ -88,7 +106,7 @@ impl Prognosis {
                     None => passage(&estimate, limit, c.mean, horizon),
                 };
                 match found {
-                    None => none = "beyond_horizon",
+                    None => none = Reason::BeyondHorizon,
                     Some(found) if first.as_ref().is_none_or(|(f, ..)| found.p50 < f.p50) => {
                         first = Some((found, c.channel, laws.is_some()));
                     }
@@ -97,7 +115,7 @@ impl Prognosis {
             }
         }
         match first {
-            None => Rul::None { reason: none.into() },
+            None => Rul::None { reason: none.as_str().into() },
             Some((found, channel, by_laws)) => Rul::Interval {
                 p10: found.p10 * seconds,
                 p50: found.p50 * seconds,
