@@ -310,6 +310,36 @@ fn j4_trimming_keeps_what_recovery_needs() {
     assert!(status.snapshot_bytes < status.position / 5, "{status:?}");
 }
 
+/// A life with little room in the journal, in which the last of three assets falls silent once everything is in snapshots.
+fn silent(seconds: u64) -> (Rig, Birth) {
+    let mut small = birth();
+    small.limits.keep_bytes = 20_000;
+    let store = Model::default();
+    let (core, _) = Core::recover(&store, small, generation(3)).unwrap();
+    let mut rig = Rig { core, store, effects: Vec::new() };
+    rig.feed(3, 0..20, |_| 20.0);
+    rig.core.snapshot_everything();
+    rig.commit();
+    rig.feed(2, 20..20 + seconds, |s| 20.0 + (s % 5) as f64);
+    let mut small = birth();
+    small.limits.keep_bytes = 20_000;
+    (rig, small)
+}
+
+#[test]
+fn j4_an_asset_that_speaks_again_after_its_last_words_were_trimmed_does_not_keep_the_agent_from_starting() {
+    let (mut rig, small) = silent(2000);
+    assert!(rig.core.journal().bytes < rig.core.journal().position / 2, "the journal was trimmed");
+    rig.step(2020, Event::Messages(vec![frame(2, 20, 2020, 20.0)]));
+    // What all assets share speaks again, too.
+    let stray = Inbound { topic: "nobody's".to_owned(), ticket: 1, ..frame(2, 21, 2020, 20.0) };
+    rig.step(2020, Event::Messages(vec![stray]));
+    rig.commit();
+    let before = rig.picture();
+    let (core, _) = Core::recover(&rig.store, small, generation(3)).unwrap();
+    assert_eq!(Rig { core, ..rig }.picture(), before);
+}
+
 #[test]
 fn j4_a_store_nearly_full_gives_up_only_what_no_recovery_needs() {
     let store = Model::default();

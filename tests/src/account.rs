@@ -19,6 +19,22 @@ pub fn differences(sim: &SimLedger, agent: &BTreeMap<String, LedgerEntry>) -> Ve
     found
 }
 
+/// Boots of which nodes were told more, than the agent's accounts tell of. Accounts come in rounds; empty: they have caught
+/// up.
+pub fn behind(sims: &[&SimLedger], agent: &BTreeMap<String, LedgerEntry>) -> Vec<String> {
+    let mut found = Vec::new();
+    for machine in sims.iter().flat_map(|sim| &sim.machines) {
+        let nodes = agent.get(&machine.asset).map_or(&[][..], |entry| &entry.nodes);
+        for boot in machine.boots.iter().filter(|boot| boot.durable > 0) {
+            let next = nodes.iter().find(|node| node.boot == boot.boot).map_or(0, |node| node.next);
+            if next < boot.durable {
+                found.push(format!("{} {}: told {}, account to {next}", machine.asset, boot.boot, boot.durable));
+            }
+        }
+    }
+    found
+}
+
 fn of_machine(machine: &Machine, entry: &LedgerEntry) -> Vec<String> {
     let mut found = Vec::new();
     let mut differ = |what: &str, node: u64, agent: u64| {

@@ -28,6 +28,7 @@ pub mod ports;
 pub mod process;
 pub mod records;
 pub mod sim_ledger;
+pub mod sims;
 pub mod tools;
 
 pub use binaries::Binary;
@@ -39,4 +40,5 @@ pub use kafka::Kafka;
 pub use listener::Listener;
 pub use plant::{Plant, PlantOptions};
 pub use process::Process;
+pub use sims::{Sim, SimOptions};
 pub use tools::{Tool, long, require};

@@ -21,6 +21,7 @@ use crate::kafka::{Kafka, KafkaOptions};
 use crate::ports::Port;
 use crate::process::{Process, Spec};
 use crate::sim_ledger::SimLedger;
+use crate::sims::{self, Sim, SimOptions};
 use crate::tools::Tool;
 
 /// The site of every plant.
@@ -44,6 +45,8 @@ pub struct PlantOptions {
     pub sim: String,
     /// Tables of the simulator's configuration (`[fault]`, `[link]`, ..).
     pub sim_tables: String,
+    /// Further simulators.
+    pub also: Vec<SimOptions>,
     /// Lines of the agent's `[engine]`.
     pub engine: String,
     /// Tables of the agent's configuration (`[[mqtt.foreign]]`, `[outbox]`, ..).
@@ -61,6 +64,7 @@ impl PlantOptions {
             name,
             sim: String::new(),
             sim_tables: String::new(),
+            also: Vec::new(),
             engine: String::new(),
             agent_tables: String::new(),
             policy: Policy::Shipped,
@@ -130,6 +134,8 @@ impl Daemon {
 pub struct Plant {
     /// The simulator, once started.
     pub sim: Option<Process>,
+    /// Further simulators; none of them runs yet.
+    pub also: Vec<Sim>,
     /// The agent.
     pub agent: Daemon,
     /// The fleet gateways.
@@ -152,17 +158,13 @@ impl Plant {
         let broker = Broker::start(&folder, options.policy);
         let kafka = Kafka::start(&folder, KafkaOptions::default());
         write_sim(&folder, &broker, options);
-        run(
-            Binary::Sim,
-            &["registry", "--config"],
-            &folder.path().join("sim.toml"),
-            Some(&folder.path().join("registry.toml")),
-        );
+        write_registry(&folder, options);
+        let also = options.also.iter().map(|one| Sim::new(&one.name, folder.path())).collect();
         let mut gateways: Vec<_> = (0..options.gateways).map(|number| start_gateway(&folder, &kafka, number)).collect();
         let mut agent = start_agent(&folder, &broker, &kafka, options);
         gateways.iter_mut().for_each(Daemon::await_ready);
         agent.await_ready();
-        Self { sim: None, agent, gateways, broker, kafka, folder, _alone: alone }
+        Self { sim: None, also, agent, gateways, broker, kafka, folder, _alone: alone }
     }
 
     /// Starts the simulator.
@@ -247,9 +249,7 @@ impl Plant {
 
     /// The ground truth, one JSON value per machine.
     pub fn truth(&self) -> Vec<Value> {
-        let path = self.folder.path().join("sim-truth.jsonl");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+        sims::truth(&self.folder.path().join("sim-truth.jsonl"))
     }
 
     /// The unit of an asset's channel as the registry has it.
@@ -266,7 +266,7 @@ impl Plant {
             Binary::Gateway => "gateway-0.toml",
             Binary::Sim => "sim.toml",
         };
-        run(binary, &[arguments, &["--config"]].concat(), &self.folder.path().join(configuration), None)
+        run(binary, &[arguments, &["--config"]].concat(), &self.folder.path().join(configuration))
     }
 }
 
@@ -320,14 +320,29 @@ pub fn unit(registry: &toml::Table, asset: &str, channel: &str) -> String {
 }
 
 fn write_sim(folder: &Folder, broker: &Broker, options: &PlantOptions) {
-    let text = format!(
-        "site = \"{SITE}\"\nledger = \"sim-ledger.json\"\nrecord = \"sim-record.csv\"\ntruth = \"sim-truth.jsonl\"\n\
-         ledger_interval = \"200ms\"\n{}\n[mqtt]\nport = {}\n{}\n",
-        options.sim,
-        broker.port(),
-        options.sim_tables
-    );
-    folder.write("sim.toml", text);
+    let write = |name: &str, sim: &str, tables: &str, more: &str| {
+        let text = format!(
+            "site = \"{SITE}\"\nledger = \"{name}-ledger.json\"\ntruth = \"{name}-truth.jsonl\"\n\
+             ledger_interval = \"200ms\"\n{more}{sim}\n[mqtt]\nport = {}\n{tables}\n",
+            broker.port()
+        );
+        folder.write(&format!("{name}.toml"), text);
+    };
+    write("sim", &options.sim, &options.sim_tables, "record = \"sim-record.csv\"\n");
+    for also in &options.also {
+        write(&also.name, &also.sim, &also.tables, "");
+    }
+}
+
+/// One registry of the machines of every simulator.
+fn write_registry(folder: &Folder, options: &PlantOptions) {
+    let of = |name: &str| -> toml::Table {
+        let text = run(Binary::Sim, &["registry", "--config"], &folder.path().join(format!("{name}.toml")));
+        text.parse().unwrap_or_else(|e| panic!("the registry of {name}: {e}"))
+    };
+    let mut registry = of("sim");
+    options.also.iter().for_each(|also| sims::merge(&mut registry, of(&also.name)));
+    folder.write("registry.toml", registry.to_string());
 }
 
 fn start_gateway(folder: &Folder, kafka: &Kafka, number: usize) -> Daemon {
@@ -340,7 +355,7 @@ fn start_gateway(folder: &Folder, kafka: &Kafka, number: usize) -> Daemon {
     );
     let configuration = folder.write(&format!("gateway-{number}.toml"), text);
     if number == 0 {
-        run(Binary::Gateway, &["topics", "apply", "--config"], &configuration, None);
+        run(Binary::Gateway, &["topics", "apply", "--config"], &configuration);
     }
     let name = format!("fettle-gateway-{number}");
     let process = Spec::new(&name, Binary::Gateway.path(), folder.path()).args(["run", "--config"]).arg(configuration);
@@ -364,8 +379,8 @@ fn start_agent(folder: &Folder, broker: &Broker, kafka: &Kafka, options: &PlantO
     Daemon { process: process.arg(configuration).start(), port }
 }
 
-/// Runs one of our commands to its end, which must be success; its standard output, also written to `to`.
-fn run(binary: Binary, arguments: &[&str], configuration: &std::path::Path, to: Option<&std::path::Path>) -> String {
+/// Runs one of our commands to its end, which must be success; its standard output.
+fn run(binary: Binary, arguments: &[&str], configuration: &std::path::Path) -> String {
     let output = Command::new("timeout")
         .arg("120")
         .arg(binary.path())
@@ -376,8 +391,5 @@ fn run(binary: Binary, arguments: &[&str], configuration: &std::path::Path, to: 
         .expect("`timeout` is part of every Linux system");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{} {arguments:?} ended with {}:\n{errors}", binary.name(), output.status);
-    if let Some(path) = to {
-        std::fs::write(path, &output.stdout).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
-    }
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -44,10 +44,27 @@ pub struct Boot {
     pub boot: String,
     /// One above the last sequence used.
     pub next: u64,
+    /// The sequence below which the node was told that everything is settled.
+    pub durable: u64,
     /// Frames.
     pub frames: Fate,
     /// Readings.
     pub readings: Fate,
+    /// Sequences that the node's ring dropped because it was full, inclusive, lowest first.
+    #[serde(default)]
+    pub overflowed_ranges: Vec<(u64, u64)>,
+}
+
+impl Boot {
+    /// Whether the ring dropped the sequence.
+    pub fn overflowed(&self, sequence: u64) -> bool {
+        self.overflowed_ranges.iter().any(|(from, to)| (*from..=*to).contains(&sequence))
+    }
+
+    /// Whether the sequence was in the ring when the node rebooted. The ring holds what is newest.
+    pub fn lost_by_reboot(&self, sequence: u64) -> bool {
+        (self.next - self.frames.lost_by_reboot..self.next).contains(&sequence)
+    }
 }
 
 /// One machine.
@@ -61,6 +78,9 @@ pub struct Machine {
     pub readings: Fate,
     /// Boots, oldest first.
     pub boots: Vec<Boot>,
+    /// Losses of power in the middle of a frame.
+    #[serde(default)]
+    pub brownouts: u64,
 }
 
 /// The whole account.

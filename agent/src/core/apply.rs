@@ -31,7 +31,9 @@ impl Core {
                 }
             }
             Entry::Tick { ledger, .. } => {
-                self.engine.expire(&self.now, &mut self.outputs);
+                for asset in self.engine.expire(&self.now, &mut self.outputs) {
+                    self.slots.change(&asset, self.journal.applying());
+                }
                 self.retire_states();
                 self.emit_outputs();
                 if *ledger {
@@ -65,8 +67,17 @@ impl Core {
     /// Whether the shared state still lacks the batch being applied; notes the change if so.
     fn shared_open(&mut self) -> bool {
         let open = !self.replaying || self.shared_batch < self.journal.applying();
-        self.shared_dirty |= open;
+        if open {
+            self.change_shared();
+        }
         open
+    }
+
+    /// Notes that the shared state changes in the batch being applied. Until then its snapshot held everything (J4).
+    fn change_shared(&mut self) {
+        if !std::mem::replace(&mut self.shared_dirty, true) {
+            self.shared_batch = self.shared_batch.max(self.journal.applying().saturating_sub(1));
+        }
     }
 
     /// Whether the asset's state still lacks the batch being applied.
@@ -236,7 +247,7 @@ impl Core {
     }
 
     fn touch(&mut self, asset: &str) {
-        self.slots.touch(asset);
+        self.slots.touch(asset, self.journal.applying());
     }
 
     /// Drops states unseen for long, once: what is dropped is written with this commit, together with what assets share, so
@@ -246,7 +257,9 @@ impl Core {
             return;
         }
         let gone = self.engine.retire(&self.now);
-        self.shared_dirty |= self.engine.take_shared_change();
+        if self.engine.take_shared_change() {
+            self.change_shared();
+        }
         self.pending.structural |= !gone.is_empty();
         self.pending.snapshots.extend(gone);
     }

@@ -339,6 +339,8 @@ impl Core {
         let batch = std::mem::take(&mut self.pending);
         self.journal.commits += 1;
         self.journal.entries += batch.count;
+        // What was thinned after the commit before was deleted with this one.
+        self.outbox.deleted();
         if let Some(header) = batch.header {
             self.journal.replay_from = header.replay_from;
         }

@@ -1,7 +1,9 @@
 //! What the core holds per asset: its account, its snapshot's place on disk, its due confirmation.
 //!
 //! Invariant J3 and J4 rest here: `stored` says up to which batch the asset's snapshot on disk holds; the least of the
-//! changed ones is where a replay must begin.
+//! changed ones is where a replay must begin. It is never moved back: what lies below may have been trimmed. So a state
+//! that changes after a long silence counts as stored up to the batch before, which is true: nothing had changed.
+//! Whatever changes a slot or its engine state, time included, must be noted here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +15,8 @@ use crate::ledger::Door;
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) door: Door,
-    /// The snapshot on disk holds up to this batch; `None` before the first one.
+    /// The snapshot on disk holds up to this batch, because it was written with it or because nothing has changed between;
+    /// `None` before the first one.
     pub(super) stored: Option<u64>,
     changed: bool,
     confirm_due: bool,
@@ -79,24 +82,25 @@ impl Slots {
         true
     }
 
-    /// Notes that the asset changed: for its snapshot, its ledger entry and its nodes.
-    pub(super) fn touch(&mut self, asset: &str) {
-        let Some((name, slot)) = self.slots.get_key_value(asset).map(|(n, s)| (n.clone(), s)) else { return };
-        let (fresh, due) = (!slot.changed, !slot.confirm_due && slot.door.has_nodes());
-        let unreported = !slot.door.unreported;
-        let stored = slot.stored;
-        if let Some(slot) = self.slots.get_mut(asset) {
-            slot.changed = true;
-            slot.confirm_due |= due;
-            slot.door.unreported = true;
-        }
-        self.unreported += usize::from(unreported);
-        if fresh {
-            self.changed.insert((stored, name.clone()));
-        }
+    /// Notes that a message in the batch `applying` changed the asset: for its snapshot, its ledger entry and its nodes.
+    pub(super) fn touch(&mut self, asset: &str, applying: u64) {
+        let Some(name) = self.slots.get_key_value(asset).map(|(name, _)| name.clone()) else { return };
+        self.change(&name, applying);
+        let Some(slot) = self.slots.get_mut(asset) else { return };
+        let due = !slot.confirm_due && slot.door.has_nodes();
+        slot.confirm_due |= due;
+        self.unreported += usize::from(!std::mem::replace(&mut slot.door.unreported, true));
         if due {
             self.due.push(name);
         }
+    }
+
+    /// Notes that the asset's state changed in the batch `applying`: its snapshot is old.
+    pub(super) fn change(&mut self, asset: &Name, applying: u64) {
+        let Some(slot) = self.slots.get_mut(asset).filter(|slot| !slot.changed) else { return };
+        slot.changed = true;
+        slot.stored = slot.stored.map(|stored| stored.max(applying.saturating_sub(1)));
+        self.changed.insert((slot.stored, asset.clone()));
     }
 
     /// Whether the touched asset needs no more notes: the fast path for the second frame of a batch.
@@ -137,6 +141,7 @@ impl Slots {
                 names.push(name.clone());
             }
         }
+        names.iter().for_each(|name| self.change(name, batch));
         self.recount();
         names
     }

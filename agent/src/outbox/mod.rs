@@ -2,7 +2,8 @@
 //!
 //! Place in the flow: engine -> outbox -> uplink. The records lie in the store; this is the index over them, a state
 //! machine without I/O. Invariants: O1: a record leaves only on Kafka's delivery report. O2: within a lane, records are
-//! handed to Kafka in ascending sequence (the fleet gateway takes a lower sequence for a duplicate). O3: alarms go
+//! handed to Kafka in ascending sequence (the fleet gateway takes a lower sequence for a duplicate), over crashes, too: a
+//! lane that was thinned rests until the store has deleted what was given up. O3: alarms go
 //! first, then health records, then ledger entries, then evidence; after Kafka was away nothing else leaves until they are delivered. O4: `bytes <= max_bytes` after every [`Outbox::thin`], unless only
 //! records in flight remain.
 //!
@@ -36,6 +37,9 @@ struct LaneIndex {
     /// Of those in flight, how many Kafka failed for. While there are any, the lane sends nothing new; when all that was
     /// in flight is reported on, the failed ones go again, lowest first (O2).
     failed: usize,
+    /// Records were thinned that the store still holds: a crash would bring them back behind whatever went by then, so
+    /// nothing goes until they are deleted (O2).
+    thinned: bool,
     sent: u64,
     shed: u64,
 }
@@ -146,7 +150,7 @@ impl Outbox {
         let lanes = if self.reachable && !self.alarms_first { &Lane::ALL[..] } else { &[Lane::Alerts] };
         lanes.iter().copied().find_map(|lane| {
             let entry = &mut self.lanes[index(lane)];
-            let next = entry.queue.get(entry.in_flight).filter(|_| entry.failed == 0)?;
+            let next = entry.queue.get(entry.in_flight).filter(|_| entry.failed == 0 && !entry.thinned)?;
             entry.in_flight += 1;
             Some((lane, next.sequence))
         })
@@ -209,12 +213,18 @@ impl Outbox {
                 while self.bytes > target && at < self.lanes[index(lane)].queue.len() {
                     let sequence = self.remove(lane, at);
                     self.lanes[index(lane)].shed += 1;
+                    self.lanes[index(lane)].thinned = true;
                     dropped.push((lane, sequence));
                     at += 1;
                 }
             }
         }
         dropped
+    }
+
+    /// The store has deleted what [`Self::thin`] named.
+    pub fn deleted(&mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.thinned = false);
     }
 
     fn remove(&mut self, lane: Lane, at: usize) -> u64 {
@@ -308,6 +318,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_thinned_is_deleted_before_anything_of_its_lane_goes() {
+        let mut outbox = Outbox::new(100);
+        for n in 0..4 {
+            outbox.push(Lane::Health, n, 40, 0, "");
+        }
+        outbox.push(Lane::Alerts, 0, 10, 0, "");
+        assert_eq!(outbox.thin(), [(Lane::Health, 0), (Lane::Health, 2)]);
+        assert_eq!(outbox.next_to_send(), Some((Lane::Alerts, 0)));
+        assert_eq!(outbox.next_to_send(), None, "a crash would bring 0 and 2 back");
+        outbox.deleted();
+        assert_eq!(outbox.next_to_send(), Some((Lane::Health, 1)));
+    }
+
+    #[test]
     fn while_kafka_is_away_nothing_but_alarms_is_handed_over() {
         let mut outbox = Outbox::new(1000);
         outbox.set_reachable(false);
@@ -356,6 +380,7 @@ mod tests {
         }
         outbox.push(Lane::Ledger, 0, 10, 0, "pump");
         assert_eq!(outbox.thin(), [(Lane::Evidence, 0), (Lane::Evidence, 2)]);
+        outbox.deleted();
         let order: Vec<Lane> = std::iter::from_fn(|| outbox.next_to_send()).map(|r| r.0).collect();
         assert!(order[..5].iter().all(|l| *l == Lane::Health) && order[5] == Lane::Ledger, "{order:?}");
         assert_eq!(order[6..], [Lane::Evidence; 3]);

@@ -11,6 +11,7 @@
 //! | O2 | no partition brings a lane's record behind a later one | outbox |
 //! | O4 | the outbox keeps its bound | outbox |
 //! | K | a command is journaled once, in order, and has one outcome | core |
+//! | V | a block is analysed, shed over its minute's budget or refused as a naive count of the journal has it; what is kept around alarms and shown consists of blocks in the journal, keeps its bound, and is indexed as it lies in the store | engine/waveform, evidence |
 //! | W | no reading is late: nobody's stamp moves a watermark beyond its own asset's time | watermark |
 //! | G5, H1 | no conflicts at the gateway, revisions ascend | gateway, engine |
 //! | F | at the end: all is delivered, accounts equal the nodes' own, last revisions equal the undisturbed run's | the issue |
@@ -29,6 +30,7 @@ use fettle_wire::{Durable, Frame, Lane};
 
 use crate::plan::{FOREIGN, SITE};
 use crate::random::mix_bytes;
+use crate::waveform::Waveforms;
 
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,7 @@ pub(crate) struct Witness {
     ledger_of: BTreeMap<u64, String>,
     /// Left the store without a reason that can be seen; each must be counted as shed.
     unexplained: u64,
+    pub(crate) waveforms: Waveforms,
 }
 
 /// What Kafka knows of the agent's records.
@@ -115,9 +118,15 @@ pub(crate) struct Delivered {
 }
 
 impl Witness {
+    /// Has seen nothing yet; `budget` blocks of an asset are analysed in a minute, `kept_bytes` of raw samples kept.
+    pub(crate) fn new(budget: u32, kept_bytes: u64) -> Self {
+        Self { waveforms: Waveforms::new(budget, kept_bytes), ..Self::default() }
+    }
+
     /// Reads what is new in the store.
     pub(crate) fn read(&mut self, store: &Model, delivered: &Delivered) -> Check {
         self.read_batches(store)?;
+        self.waveforms.read_kept(store)?;
         self.read_outbox(store, delivered)
     }
 
@@ -148,7 +157,9 @@ impl Witness {
 
     fn entry(&mut self, entry: &Entry) -> Check {
         match entry {
-            Entry::Messages { messages, .. } => messages.iter().for_each(|message| self.message(message)),
+            Entry::Messages { arrival, messages } => {
+                messages.iter().for_each(|message| self.message(arrival.monotonic, message));
+            }
             Entry::Command { partition, offset, payload, .. } => {
                 let last = self.offsets.insert(*partition, *offset);
                 hold!(last.is_none_or(|last| *offset > last), "K", "offset {offset} is journaled after {last:?}");
@@ -159,9 +170,12 @@ impl Witness {
         Ok(())
     }
 
-    fn message(&mut self, message: &Message) {
+    fn message(&mut self, monotonic: u64, message: &Message) {
         self.contents.insert(content(&message.topic, &message.payload));
-        let Some(Native::Readings { asset }) = topic::parse(SITE, &message.topic) else { return };
+        let asset = match topic::parse(SITE, &message.topic) {
+            Some(Native::Readings { asset } | Native::Waveform { asset, .. }) => asset,
+            _ => return,
+        };
         let Ok(frame) = Frame::decode(&message.payload) else { return };
         let account = self.accounts.entry(asset.to_owned()).or_default();
         account.messages += 1;
@@ -170,6 +184,8 @@ impl Witness {
         heard.oldest = heard.oldest.max(frame.oldest);
         if !heard.sequences.insert(frame.sequence) {
             account.duplicate += frame.weight();
+        } else if let Some(waveform) = &frame.waveform {
+            self.waveforms.block(asset, monotonic, waveform.samples);
         }
     }
 
@@ -259,6 +275,7 @@ impl Witness {
             });
             hold!(told == *account, "C4", "the journal holds {account:?} for {asset}, the agent counts {told:?}");
         }
+        self.waveforms.check_core(core)?;
         let shared = core.shared();
         let outcomes = shared.commands_applied + shared.commands_refused.values().sum::<u64>();
         hold!(outcomes == self.commands, "K", "{} commands are journaled, {outcomes} have an outcome", self.commands);
@@ -283,6 +300,8 @@ pub(crate) fn picture(core: &Core) -> BTreeMap<String, u64> {
     }
     parts.insert("shared".to_owned(), mix_bytes(format!("{:?}", core.shared()).as_bytes()));
     parts.insert("quarantine and adopted".to_owned(), mix_bytes(&core.engine().save_shared()));
+    let evidence = core.evidence();
+    parts.insert("evidence".to_owned(), mix_bytes(format!("{} {}", evidence.blocks, evidence.bytes).as_bytes()));
     parts.insert("lanes".to_owned(), mix_bytes(format!("{:?}", core.lanes()).as_bytes()));
     parts
 }

@@ -15,7 +15,7 @@ use crate::plan::Defect;
 pub(crate) struct Disk {
     pub(crate) model: Model,
     pub(crate) defect: Option<Defect>,
-    /// The shared snapshot that the defect keeps back.
+    /// What the defect keeps back: the shared snapshot, or raw samples.
     pub(crate) withheld: Vec<Write>,
     /// Messages that arrived up to this monotonic instant vanish from the next batch.
     pub(crate) void_until: Option<u64>,
@@ -25,7 +25,8 @@ impl Disk {
     pub(crate) fn commit(&mut self, writes: &[Write], fate: Fate) -> Result<(), StoreError> {
         self.model.fate = fate;
         let (writes, withheld) = match self.defect {
-            Some(Defect::CursorOutsideTransaction) => self.without_cursor(writes),
+            Some(Defect::CursorOutsideTransaction) => self.held_back(writes, |key| key == SHARED_KEY),
+            Some(Defect::EvidenceOutsideTransaction) => self.held_back(writes, |key| key.first() == Some(&b'e')),
             Some(Defect::PendingClearedOnLostSession) => (self.without_lost(writes), Vec::new()),
             _ => return self.model.commit(writes),
         };
@@ -34,9 +35,10 @@ impl Disk {
         Ok(())
     }
 
-    fn without_cursor(&self, writes: &[Write]) -> (Vec<Write>, Vec<Write>) {
-        let cursor = |write: &Write| matches!(write, Write::Put(key, _) if key == SHARED_KEY);
-        let (held, mut now): (Vec<Write>, Vec<Write>) = writes.iter().cloned().partition(cursor);
+    /// What is written now and what with the next commit.
+    fn held_back(&self, writes: &[Write], late: impl Fn(&[u8]) -> bool) -> (Vec<Write>, Vec<Write>) {
+        let is_late = |write: &Write| matches!(write, Write::Put(key, _) if late(key));
+        let (held, mut now): (Vec<Write>, Vec<Write>) = writes.iter().cloned().partition(is_late);
         now.extend(self.withheld.iter().cloned());
         (now, held)
     }

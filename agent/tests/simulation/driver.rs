@@ -121,9 +121,6 @@ impl World {
         // As the daemon does: the configuration may have changed while the agent was away.
         let generation = Box::new(self.plan.generation(self.generation));
         self.step(Event::Reload(generation, self.plan.limits()))?;
-        // The configuration may have changed while the agent was away.
-        let reload = Box::new(self.plan.generation(self.generation));
-        self.step(Event::Reload(reload, self.plan.limits()))?;
         self.step(Event::Reachable(false))?;
         self.commit_if_due();
         Ok(())

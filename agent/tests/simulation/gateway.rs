@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fettle_wire::{Alert, Envelope, Health, Lane, LedgerEntry, RecordId, json};
+use fettle_wire::{Alert, Envelope, Evidence, Health, Lane, LedgerEntry, RecordId, json};
 
 use crate::check::{Check, Violation};
 
@@ -16,6 +16,7 @@ pub(crate) struct Gateway {
     pub(crate) health: BTreeMap<(String, i64), (u32, String)>,
     pub(crate) ledger: BTreeMap<String, LedgerEntry>,
     pub(crate) alerts: Vec<Alert>,
+    pub(crate) evidence: Vec<Evidence>,
     pub(crate) duplicates: u64,
 }
 
@@ -53,6 +54,10 @@ impl Gateway {
             // It would be taken for a repetition although nobody has seen it.
             let what = format!("record {} of {} came behind {mark:?}", envelope.sequence, lane.as_str());
             return violated("O2", what);
+        }
+        if lane == Lane::Evidence {
+            self.evidence.push(json::decode(body).map_err(unread)?);
+            return Ok(());
         }
         if lane == Lane::Ledger {
             let entry: LedgerEntry = json::decode(body).map_err(unread)?;

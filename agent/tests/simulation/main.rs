@@ -15,6 +15,7 @@ mod plan;
 mod random;
 mod trace;
 mod uplink;
+mod waveform;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +28,10 @@ use world::{Outcome, Seen, compare, run};
 const SEEDS: u64 = 100;
 
 /// Seeds that once found something, run first and for ever.
-const FOUND: [(u64, &str); 0] = [];
+const FOUND: [(u64, &str); 2] = [
+    (53, "J4: what had changed nothing for long and then did moved the replay back to batches that were trimmed"),
+    (354, "O2: a record that was thinned and not yet deleted came back after a crash behind later ones"),
+];
 
 /// Runs a plan; a panic of the core is a violation like any other.
 fn judge(plan: &Plan, print: bool) -> Result<Outcome, Violation> {
@@ -78,6 +82,12 @@ fn add(sum: &mut Seen, seen: &Seen) {
     sum.shed += seen.shed;
     sum.records += seen.records;
     sum.events += seen.events;
+    sum.blocks += seen.blocks;
+    sum.over_budget += seen.over_budget;
+    sum.evidence += seen.evidence;
+    sum.joined += seen.joined;
+    sum.kept += seen.kept;
+    sum.given_up += seen.given_up;
 }
 
 #[test]
@@ -104,6 +114,11 @@ fn every_invariant_holds_for_every_seed() {
         sum.alerts,
         sum.duplicates,
         sum.shed,
+        sum.blocks,
+        sum.over_budget,
+        sum.joined,
+        sum.kept,
+        sum.given_up,
     ];
     assert!(reached.iter().all(|count| *count > 0), "the faults no longer reach everything: {sum:?}");
 }
@@ -169,6 +184,11 @@ fn a_batch_cleared_by_a_lost_session_is_found() {
 #[test]
 fn a_watermark_moved_by_one_future_stamp_is_found() {
     assert_eq!(found(Defect::FutureStampBelieved).1.code, "W");
+}
+
+#[test]
+fn samples_kept_outside_the_transaction_are_found() {
+    assert!(["C3", "V"].contains(&found(Defect::EvidenceOutsideTransaction).1.code));
 }
 
 #[test]

@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use fettle_wire::{ClockQuality, Durable, Frame, SCHEMA_VERSION, topic};
+use fettle_wire::{ClockQuality, Durable, Frame, SCHEMA_VERSION, Waveform, topic};
 
 use crate::check::{Check, Violation};
-use crate::plan::{EPOCH, MS, SECOND, SITE, value};
+use crate::plan::{ACCELERATION, EPOCH, MS, SECOND, SITE, block, value};
 use crate::random::mix;
 
 /// After this long without a confirmation a frame goes again.
@@ -23,7 +23,26 @@ pub(crate) struct Held {
     sequence: u64,
     at: u64,
     wild: bool,
+    /// Carries a waveform block instead of readings.
+    block: bool,
     sent: Option<u64>,
+}
+
+/// Blocks that a node sends beside its readings: each lasts a second, and what follows it at once joins it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocks {
+    pub(crate) samples: usize,
+    /// Seconds from block to block.
+    pub(crate) every: u64,
+    /// One second in so many has none.
+    pub(crate) gap: u64,
+}
+
+impl Blocks {
+    fn due(self, now: u64) -> bool {
+        let second = now / SECOND;
+        second.is_multiple_of(self.every) && !second.is_multiple_of(self.gap)
+    }
 }
 
 /// A boot that ended.
@@ -45,6 +64,9 @@ pub(crate) struct Node {
     pub(crate) capacity: usize,
     /// Its clock stands at 1970 when it boots.
     pub(crate) epoch: bool,
+    /// The scalars' channels.
+    pub(crate) channels: [&'static str; 2],
+    pub(crate) blocks: Option<Blocks>,
     /// Sampling time from which a third channel speaks.
     pub(crate) third: u64,
     pub(crate) linked: bool,
@@ -55,20 +77,21 @@ pub(crate) struct Node {
     pub(crate) durable: u64,
     pub(crate) overflowed: BTreeSet<u64>,
     pub(crate) graves: Vec<Grave>,
-    index: u64,
+    index: usize,
 }
 
 impl Node {
     pub(crate) fn new(seed: u64, index: usize, name: &'static str) -> Self {
-        let index = index as u64;
         Self {
             name,
-            boot: mix(&[seed, index, 0]),
+            boot: mix(&[seed, index as u64, 0]),
             booted: 0,
             next: 0,
             ring: VecDeque::new(),
             capacity: usize::MAX,
             epoch: false,
+            channels: ["pressure", "temperature"],
+            blocks: None,
             third: u64::MAX,
             linked: true,
             link: 0,
@@ -80,23 +103,31 @@ impl Node {
         }
     }
 
-    pub(crate) fn topic(&self) -> String {
-        topic::readings(SITE, self.name)
+    fn topic(&self, held: Held) -> String {
+        if held.block { topic::waveform(SITE, self.name, ACCELERATION) } else { topic::readings(SITE, self.name) }
     }
 
-    /// Closes a frame at `now`; at the ring's bound the oldest is lost.
+    /// Closes a frame of readings at `now`, and one of a block if it is due.
     pub(crate) fn sample(&mut self, now: u64, wild: bool) {
+        self.push(now, wild, false);
+        if self.blocks.is_some_and(|blocks| blocks.due(now)) {
+            self.push(now, false, true);
+        }
+    }
+
+    /// At the ring's bound the oldest is lost.
+    fn push(&mut self, now: u64, wild: bool, block: bool) {
         if self.ring.len() >= self.capacity
             && let Some(oldest) = self.ring.pop_front()
         {
             self.overflowed.insert(oldest.sequence);
         }
-        self.ring.push_back(Held { sequence: self.next, at: now, wild, sent: None });
+        self.ring.push_back(Held { sequence: self.next, at: now, wild, block, sent: None });
         self.next += 1;
     }
 
-    /// The frames that go now.
-    pub(crate) fn send(&mut self, now: u64) -> Vec<Vec<u8>> {
+    /// The frames that go now, with their topics.
+    pub(crate) fn send(&mut self, now: u64) -> Vec<(String, Vec<u8>)> {
         if !self.linked {
             return Vec::new();
         }
@@ -106,7 +137,7 @@ impl Node {
             .into_iter()
             .map(|at| {
                 self.ring[at].sent = Some(now);
-                self.encode(self.ring[at])
+                (self.topic(self.ring[at]), self.encode(self.ring[at]))
             })
             .collect()
     }
@@ -119,18 +150,27 @@ impl Node {
             (false, true) => base + WILD,
             (false, false) => base,
         };
-        let mut channels = vec!["pressure", "temperature"];
+        let mut channels = self.channels.to_vec();
         if held.at >= self.third {
             channels.push("vibration");
         }
         // Two looks at each channel, half a second apart.
-        let readings = (0..2u64)
-            .flat_map(|look| (0..channels.len()).map(move |channel| (look, channel)))
-            .map(|(look, channel)| {
+        let mut readings: Vec<_> = (0..2u64)
+            .flat_map(|look| channels.iter().enumerate().map(move |(at, channel)| (look, at, *channel)))
+            .map(|(look, at, channel)| {
                 let taken = held.at + look * 500 * MS;
-                (channel as u16, (look * 500 * MS) as i64, value(self.index, channel as u64, taken))
+                (at as u16, (look * 500 * MS) as i64, value(self.index, channel, taken))
             })
             .collect();
+        let samples = self.blocks.filter(|_| held.block).map(|blocks| block(self.index, blocks.samples, held.at));
+        let waveform = samples.as_deref().map(|samples| {
+            // A block lasts a second.
+            Waveform { rate: samples.len() as f64 / 2.0, scale: 0.01, offset: 0.0, samples }
+        });
+        if waveform.is_some() {
+            readings.clear();
+            channels = vec![ACCELERATION];
+        }
         let frame = Frame {
             version: SCHEMA_VERSION,
             boot: self.boot,
@@ -142,7 +182,7 @@ impl Node {
             channels,
             readings,
             flags: vec![],
-            waveform: None,
+            waveform,
         };
         frame.encode().expect("a frame has a CBOR form")
     }

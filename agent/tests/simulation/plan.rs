@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use fettle_agent::core::generation::Generation;
 use fettle_agent::core::{Birth, Limits};
 use fettle_agent::journal::model::Fate;
-use fettle_models::{AssetSpec, ChannelSpec, Registry, Role, Settings, UnknownPolicy};
+use fettle_models::{AssetSpec, BearingGeometry, ChannelSpec, Registry, Role, Settings, UnknownPolicy};
 use fettle_wire::topic::KafkaTopics;
 use fettle_wire::{ClockQuality, Identity, Micros, Name, Unit};
 
-use crate::random::{Purpose, Random, mix};
+use crate::random::{Purpose, Random, mix, mix_bytes};
 
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -28,13 +28,22 @@ const CALM: u64 = 290 * SECOND;
 pub(crate) const END: u64 = 440 * SECOND;
 
 /// The assets with a node. The first four are registered and compared with the undisturbed run where nothing is lost.
-pub(crate) const NODES: [&str; 6] = ["pump-0", "pump-1", "pump-2", "pump-3", "stray-0", "old-0"];
+pub(crate) const NODES: [&str; 8] = ["pump-0", "pump-1", "pump-2", "pump-3", "stray-0", "old-0", "mill-0", "mill-1"];
 /// Has no registry entry.
 pub(crate) const STRAY: usize = 4;
 /// Its node's clock stands at 1970.
 pub(crate) const OLD: usize = 5;
 /// Its node stamps one frame two days ahead.
 pub(crate) const WILD: usize = 1;
+
+/// Sends a waveform block now and then, each by itself: what is read from it depends on nothing else, so it is compared,
+/// too.
+pub(crate) const LONE: usize = 6;
+/// Sends consecutive blocks, more than its budget, with gaps; boots again in the midst of them; runs hot for a while. Which
+/// blocks are joined, and which are over budget, depends on how they arrive, so it is not compared.
+pub(crate) const MILL: usize = 7;
+/// The waveforms' channel.
+pub(crate) const ACCELERATION: &str = "acceleration";
 
 /// Is fed by a publisher without our firmware, whose readings carry no time.
 pub(crate) const FOREIGN: &str = "press-0";
@@ -87,10 +96,40 @@ pub(crate) enum Defect {
     DeletedOnProduce,
     /// A lost session empties the batch that is being built.
     PendingClearedOnLostSession,
+    /// Raw samples kept around alarms are written a commit later than the entry that caused them.
+    EvidenceOutsideTransaction,
     /// The door believes any stamp.
     FutureStampBelieved,
     /// Recovery starts with an empty memory of duplicates.
     DuplicatesForgotten,
+}
+
+/// What is particular about waveforms.
+#[derive(Debug, Clone)]
+pub(crate) struct Waveform {
+    /// Blocks of an asset that are analysed in a minute.
+    pub(crate) budget: u32,
+    /// Samples of a block of mill-1, which lasts a second; 0 where it sends none, because nobody compares it.
+    pub(crate) samples: usize,
+    /// One second in so many mill-1's chip loses samples.
+    pub(crate) gap: u64,
+    /// When mill-1 boots again.
+    pub(crate) reboot: Option<u64>,
+    /// What the agent may keep of raw samples.
+    pub(crate) kept_bytes: u64,
+}
+
+impl Waveform {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed, Purpose::Waveform);
+        Self {
+            budget: random.between(36, 70) as u32,
+            samples: [256, 512, 512, 2_048][random.below(4) as usize],
+            gap: random.between(5, 14),
+            reboot: random.hit(60).then(|| random.between(50_000, 300_000) * MS),
+            kept_bytes: if random.hit(50) { 12_000 } else { 1 << 20 },
+        }
+    }
 }
 
 /// See the module's header.
@@ -113,8 +152,9 @@ pub(crate) struct Plan {
     pub(crate) wild: Option<u64>,
     /// When pump-2 boots again.
     pub(crate) reboot: Option<u64>,
-    /// Frames in pump-3's ring.
+    /// Frames in pump-3's ring; mill-1's holds twice as many.
     pub(crate) small_ring: Option<usize>,
+    pub(crate) waveform: Waveform,
     pub(crate) episodes: Vec<Episode>,
 }
 
@@ -142,6 +182,7 @@ impl Plan {
             wild: (unknown && random.hit(80)).then(|| random.between(60, 200) * SECOND),
             reboot: random.hit(40).then(|| random.between(50, 300) * SECOND),
             small_ring: random.hit(25).then_some(6),
+            waveform: Waveform::new(seed),
             episodes: Vec::new(),
         };
         // The agent announces a Receive Maximum of at least four commit batches.
@@ -162,7 +203,8 @@ impl Plan {
     /// The same plant without faults.
     pub(crate) fn undisturbed(&self) -> Self {
         let calm = Self { episodes: Vec::new(), duplicates: 0, defect: None, ..self.clone() };
-        Self { keep_bytes: 1 << 30, outbox_bytes: 1 << 26, latency: 20 * MS, ..calm }
+        let waveform = Waveform { samples: 0, ..self.waveform.clone() };
+        Self { keep_bytes: 1 << 30, outbox_bytes: 1 << 26, latency: 20 * MS, waveform, ..calm }
     }
 
     /// The assets whose last revisions must equal those of the undisturbed run: nothing of theirs can be lost.
@@ -175,7 +217,7 @@ impl Plan {
             3 => self.small_ring.is_none(),
             _ => true,
         };
-        (0..4).filter(whole).map(|at| NODES[at]).collect()
+        (0..4).filter(whole).chain([LONE]).map(|at| NODES[at]).collect()
     }
 
     pub(crate) fn birth(&self) -> Birth {
@@ -195,7 +237,7 @@ impl Plan {
             keep_bytes: self.keep_bytes,
             keep: i64::MAX,
             outbox_bytes: self.outbox_bytes,
-            evidence_bytes: 1 << 20,
+            evidence_bytes: self.waveform.kept_bytes,
         }
     }
 
@@ -213,6 +255,8 @@ impl Plan {
             idle: micros(30),
             off_delay: micros(10),
             baseline_slides: 30,
+            waveform_blocks_per_minute: self.waveform.budget,
+            waveform_publish: micros(30),
             unknown: self.policy,
             max_ahead: if believed { 36_500 * 86_400 * SECOND as Micros } else { micros(600) },
             ..Settings::default()
@@ -239,7 +283,22 @@ fn registry(number: u64) -> Registry {
         BTreeMap::from([(name("temperature"), channel("Cel", Some(50.0))), (name("pressure"), channel("bar", None))]);
     let spec = AssetSpec { channels, ..AssetSpec::default() };
     let known = NODES.iter().enumerate().filter(|(at, _)| *at != STRAY).map(|(_, asset)| *asset);
-    let assets = known.chain([FOREIGN]).map(|asset| (name(asset), spec.clone())).collect();
+    let mut assets: BTreeMap<_, _> = known.chain([FOREIGN]).map(|asset| (name(asset), spec.clone())).collect();
+    let waveform = ChannelSpec { kind: "acceleration".into(), ..channel("m/s2", None) };
+    for mill in [LONE, MILL] {
+        let spec = assets.entry(name(NODES[mill])).or_default();
+        spec.channels.insert(name(ACCELERATION), waveform.clone());
+        if mill == MILL {
+            spec.channels.remove("pressure");
+            spec.channels.insert(name("speed"), ChannelSpec { role: Role::Operating, ..channel("{rpm}", None) });
+            spec.bearing_geometry = Some(BearingGeometry {
+                balls: 9,
+                ball_diameter_mm: 7.94,
+                pitch_diameter_mm: 39.04,
+                contact_angle_deg: 0.0,
+            });
+        }
+    }
     Registry { generation: number, assets }
 }
 
@@ -266,13 +325,35 @@ fn any_fault(random: &mut Random, unknown: bool) -> Fault {
     }
 }
 
-/// The value of a channel, in its unit: steady with a little noise; pump-0 runs hot for a minute.
-pub(crate) fn value(asset: u64, channel: u64, at: u64) -> f64 {
-    let noise = (mix(&[asset, channel, at]) % 1000) as f64 / 1000.0;
-    let hot = asset == 0 && (200 * SECOND..260 * SECOND).contains(&at);
+/// The value of a channel, in its unit: steady with a little noise; pump-0 runs hot for a minute, mill-1 for less.
+pub(crate) fn value(asset: usize, channel: &str, at: u64) -> f64 {
+    let noise = (mix(&[asset as u64, mix_bytes(channel.as_bytes()), at]) % 1000) as f64 / 1000.0;
+    let hot = match asset {
+        0 => (200 * SECOND..260 * SECOND).contains(&at),
+        MILL => (210 * SECOND..250 * SECOND).contains(&at),
+        _ => false,
+    };
     match channel {
-        0 => 2.0 + noise / 10.0,
-        1 if hot => 80.0 + noise,
+        "pressure" => 2.0 + noise / 10.0,
+        "speed" => 300.0 + noise,
+        "temperature" if hot => 80.0 + noise,
         _ => 20.0 + noise,
     }
+}
+
+/// The counts of a block of `asset`: noise. At the seconds of [`is_clipped`] some lie at the converter's end.
+pub(crate) fn block(asset: usize, samples: usize, at: u64) -> Vec<u8> {
+    let four = |i: usize| mix(&[asset as u64, at, i as u64]).to_le_bytes();
+    let counts = (0..samples / 4).flat_map(four).collect::<Vec<u8>>();
+    let mut counts: Vec<u8> =
+        counts.chunks_exact(2).flat_map(|c| (i16::from_le_bytes([c[0], c[1]]) / 16).to_le_bytes()).collect();
+    if is_clipped(at) {
+        counts[..32].copy_from_slice(&[0xff, 0x7f].repeat(16));
+    }
+    counts
+}
+
+/// Whether the block that begins at `at` clips, so that it cannot be used.
+pub(crate) fn is_clipped(at: u64) -> bool {
+    (at / SECOND).is_multiple_of(29)
 }

@@ -12,6 +12,7 @@ pub(crate) enum Purpose {
     Kafka = 4,
     Crash = 5,
     Watch = 6,
+    Waveform = 7,
 }
 
 /// One stream of random numbers.

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use fettle_agent::core::Event;
 use fettle_agent::journal::model::Fate;
 use fettle_agent::uplink::FromKafka;
-use fettle_wire::Lane;
+use fettle_wire::{Evidence, Lane};
 
 use crate::broker::{Broker, Delivery, Publication};
 use crate::check::{Check, Violation, Witness, hold};
 use crate::disk::Disk;
 use crate::driver::{Input, Process};
 use crate::gateway::Gateway;
-use crate::node::Node;
-use crate::plan::{END, FOREIGN, Fault, MS, NODES, OLD, Plan, SECOND, STOP, STRAY, WILD};
+use crate::node::{Blocks, Node};
+use crate::plan::{END, FOREIGN, Fault, LONE, MILL, MS, NODES, OLD, Plan, SECOND, STOP, STRAY, WILD};
 use crate::random::{Purpose, Random, mix};
 use crate::trace::Trace;
 use crate::uplink::{Kafka, commands};
@@ -33,6 +33,7 @@ pub(crate) enum Happening {
     Frame {
         node: usize,
         link: u64,
+        topic: String,
         payload: Bytes,
     },
     /// A publisher without our firmware speaks.
@@ -68,7 +69,7 @@ pub(crate) enum Happening {
     Report(u64, FromKafka),
     Inbox(u64),
     Command(usize),
-    Reboot,
+    Reboot(usize),
     Begin(usize),
     Finish(usize),
 }
@@ -88,6 +89,15 @@ pub(crate) struct Seen {
     pub(crate) shed: u64,
     pub(crate) records: u64,
     pub(crate) events: u64,
+    /// Waveform blocks in the journal, and those of them that were over budget.
+    pub(crate) blocks: u64,
+    pub(crate) over_budget: u64,
+    /// Records of evidence at the gateway, and those of them that rest on joined blocks.
+    pub(crate) evidence: u64,
+    pub(crate) joined: u64,
+    /// Stretches of raw samples that were kept, and those of them that were given up.
+    pub(crate) kept: u64,
+    pub(crate) given_up: u64,
 }
 
 /// How a run ended.
@@ -146,6 +156,12 @@ pub(crate) fn run(plan: &Plan, print: bool) -> Outcome {
     world.seen.shed = world.shed();
     world.seen.records = world.witness.records.len() as u64;
     world.seen.events = world.trace.lines();
+    world.seen.blocks = world.witness.waveforms.blocks.len() as u64;
+    world.seen.over_budget = world.witness.waveforms.over_budget();
+    world.seen.evidence = world.gateway.evidence.len() as u64;
+    let joined = |e: &&Evidence| e.joined > e.samples.len() as u64 / 2;
+    world.seen.joined = world.gateway.evidence.iter().filter(joined).count() as u64;
+    (world.seen.kept, world.seen.given_up) = world.witness.waveforms.kept();
     Outcome { violation, at: world.now, hash: world.trace.hash(), seen: world.seen, health: world.gateway.health }
 }
 
@@ -156,6 +172,11 @@ impl World {
         nodes[STRAY].third = 240 * SECOND;
         nodes[OLD].epoch = true;
         nodes[3].capacity = plan.small_ring.unwrap_or(usize::MAX);
+        nodes[LONE].blocks = Some(Blocks { samples: 512, every: 4, gap: u64::MAX });
+        let consecutive = Blocks { samples: plan.waveform.samples, every: 1, gap: plan.waveform.gap };
+        nodes[MILL].blocks = Some(consecutive).filter(|blocks| blocks.samples > 0);
+        nodes[MILL].channels = ["speed", "temperature"];
+        nodes[MILL].capacity = plan.small_ring.map_or(usize::MAX, |frames| 2 * frames);
         Self {
             now: 0,
             agenda: BTreeMap::new(),
@@ -182,7 +203,7 @@ impl World {
             shed_before: 0,
             kafka: Kafka::default(),
             gateway: Gateway::default(),
-            witness: Witness::default(),
+            witness: Witness::new(plan.waveform.budget, plan.waveform.kept_bytes),
             seen: Seen::default(),
             plan,
         }
@@ -204,8 +225,10 @@ impl World {
         for (at, (when, _)) in commands().iter().enumerate() {
             self.later(*when, Happening::Command(at));
         }
-        if let Some(at) = self.plan.reboot {
-            self.later(at, Happening::Reboot);
+        for (node, at) in [(2, self.plan.reboot), (MILL, self.plan.waveform.reboot)] {
+            if let Some(at) = at {
+                self.later(at, Happening::Reboot(node));
+            }
         }
         for (at, episode) in self.plan.episodes.clone().iter().enumerate() {
             self.later(episode.at, Happening::Begin(at));
@@ -224,9 +247,9 @@ impl World {
     fn happen(&mut self, what: Happening) -> Check {
         match what {
             Happening::Sample(node) => self.sample(node),
-            Happening::Frame { node, link, payload } => {
+            Happening::Frame { node, link, topic, payload } => {
                 if self.nodes[node].linked && self.nodes[node].link == link {
-                    self.publish(self.nodes[node].topic(), payload);
+                    self.publish(topic, payload);
                 }
             }
             Happening::Foreign(count) => self.foreign(count),
@@ -258,7 +281,7 @@ impl World {
             }
             Happening::Inbox(life) => self.inbox(life),
             Happening::Command(at) => self.kafka.commands.push(commands()[at].1.clone()),
-            Happening::Reboot => self.nodes[2].reboot(self.now),
+            Happening::Reboot(node) => self.nodes[node].reboot(self.now),
             Happening::Begin(at) => return self.begin(self.plan.episodes[at].fault),
             Happening::Finish(at) => self.end(self.plan.episodes[at].fault),
         }
@@ -271,7 +294,7 @@ impl World {
         if now < STOP {
             self.nodes[at].sample(now, wild);
         }
-        for payload in self.nodes[at].send(now) {
+        for (topic, payload) in self.nodes[at].send(now) {
             let payload = Bytes::from(payload);
             let link = self.nodes[at].link;
             let delay = MS + self.network.below(self.plan.latency);
@@ -279,9 +302,9 @@ impl World {
             self.nodes[at].last_arrival = arrival;
             if self.network.hit(self.plan.duplicates) {
                 let delay = self.network.between(1, 8_000) * MS;
-                self.later(delay, Happening::Frame { node: at, link, payload: payload.clone() });
+                self.later(delay, Happening::Frame { node: at, link, topic: topic.clone(), payload: payload.clone() });
             }
-            self.later(arrival - now, Happening::Frame { node: at, link, payload });
+            self.later(arrival - now, Happening::Frame { node: at, link, topic, payload });
         }
         self.later(PERIOD, Happening::Sample(at));
     }
@@ -459,6 +482,9 @@ impl World {
         let absent = |r: &&(usize, u64, u64)| !logged.contains(*r) && !self.witness.replaced(r.0, r.1);
         let absent = self.witness.records.iter().filter(absent).count() as u64;
         hold!(absent <= self.shed(), "F", "{absent} records never reached Kafka, {} are counted as shed", self.shed());
+        for evidence in &self.gateway.evidence {
+            self.witness.waveforms.check_shown(evidence)?;
+        }
         for node in &self.nodes {
             self.finish_node(node)?;
         }

@@ -98,11 +98,18 @@ pub struct BootLedger {
     pub frames: Fate,
     /// Readings.
     pub readings: Fate,
+    /// Sequences that the ring dropped because it was full, inclusive, lowest first; the first [`MAX_RANGES`] ranges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overflowed_ranges: Vec<(u64, u64)>,
 }
 
+/// The most ranges listed for a boot.
+pub const MAX_RANGES: usize = 256;
+
 impl BootLedger {
-    /// The ledger of a boot from its node's account; `over` when the node has rebooted since.
-    pub fn new(boot: u64, account: &Account, over: bool) -> Self {
+    /// The ledger of a boot from its node's account and from what its ring dropped; `over` when the node has rebooted
+    /// since.
+    pub fn new(boot: u64, account: &Account, overflowed_ranges: Vec<(u64, u64)>, over: bool) -> Self {
         let fate = |part: fn(&Count) -> u64| {
             let held = part(&account.held);
             Fate {
@@ -120,6 +127,7 @@ impl BootLedger {
             durable: account.durable,
             frames: fate(|c| c.frames),
             readings: fate(|c| c.readings),
+            overflowed_ranges,
         }
     }
 }
@@ -137,6 +145,9 @@ pub struct MachineLedger {
     pub traffic: Traffic,
     /// Boots, oldest first.
     pub boots: Vec<BootLedger>,
+    /// Losses of power in the middle of a frame, among the reboots.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub brownouts: u64,
     /// What its chips failed to give, by channel and reason (`fettle_firmware::Reason`), over all boots. Readings sent as
     /// bad are among them and among the readings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -339,14 +339,15 @@ impl Asset {
         self.next_due = (self.evaluated + slide).min(self.closed + slide + rules.settings.lateness);
     }
 
-    /// Turns channels idle whose time has come and evaluates what they held back; the next deadline, if any.
-    pub(super) fn expire(&mut self, rules: &Rules, monotonic: u64, out: &mut Vec<Output>) -> Option<u64> {
+    /// Turns channels idle whose time has come and evaluates what they held back; whether there were any, and the next
+    /// deadline.
+    pub(super) fn expire(&mut self, rules: &Rules, monotonic: u64, out: &mut Vec<Output>) -> (bool, Option<u64>) {
         let idle = rules.settings.idle;
         let expired = self.channels.iter_mut().fold(false, |any, c| c.mark.expire(monotonic, idle) | any);
         if expired {
             self.advance(rules, true, out);
         }
-        self.deadline(idle)
+        (expired, self.deadline(idle))
     }
 
     /// The monotonic time at which the first channel may turn idle.

@@ -245,8 +245,8 @@ impl Engine {
         self.retire(now);
     }
 
-    /// Channels turn idle, each asset for itself (E2). Costs what is due, not what is held.
-    pub fn expire(&mut self, now: &Arrival, out: &mut Vec<Output>) {
+    /// Channels turn idle, each asset for itself (E2); the assets that this changed. Costs what is due, not what is held.
+    pub fn expire(&mut self, now: &Arrival, out: &mut Vec<Output>) -> Vec<Name> {
         let mut due = BTreeMap::new();
         while let Some(&(deadline, slot)) = self.deadlines.first().filter(|d| d.0 <= now.monotonic) {
             self.deadlines.remove(&(deadline, slot));
@@ -255,13 +255,18 @@ impl Engine {
             }
         }
         // By name: slots depend on history, and their order must not show (E4).
-        for slot in due.into_values() {
+        let mut changed = Vec::new();
+        for (name, slot) in due {
             let Some(asset) = &mut self.slots[slot] else { continue };
-            let next = asset.expire(&self.rules, now.monotonic, out);
+            let (expired, next) = asset.expire(&self.rules, now.monotonic, out);
             asset.show_raises(&mut self.analyser, out);
             asset.queued = next.is_some();
             self.deadlines.extend(next.map(|deadline| (deadline, slot)));
+            if expired {
+                changed.push(name);
+            }
         }
+        changed
     }
 
     /// Whether a tick could change anything soon: some channel speaks and may turn idle.

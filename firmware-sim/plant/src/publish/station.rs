@@ -19,7 +19,7 @@ use crate::channel::{ACCELERATION, Channel};
 use crate::chip::rig::{self, Bus, Rig, Shared, Spi, Wait};
 use crate::config::{ClockFault, Config, NodeKind};
 use crate::fleet::Member;
-use crate::ledger::{BootLedger, Fate, MachineLedger, Traffic};
+use crate::ledger::{BootLedger, Fate, MAX_RANGES, MachineLedger, Traffic};
 use crate::machine::Machine;
 use crate::random::{Purpose, Random, boot_id};
 use crate::record::Record;
@@ -96,6 +96,9 @@ pub(super) struct Station {
     clock: Option<ClockFault>,
     over: Vec<(u64, BootLedger)>,
     past: Traffic,
+    /// Sequences of this boot that the ring dropped because it was full.
+    overflowed: Vec<(u64, u64)>,
+    brownouts: u64,
     pub(super) weather: Random,
     pub(super) traffic: Traffic,
     /// Event time of the next sample.
@@ -141,6 +144,8 @@ impl Station {
             clock,
             over: Vec::new(),
             past: Traffic::default(),
+            overflowed: Vec::new(),
+            brownouts: 0,
             weather,
             traffic: Traffic::default(),
             next,
@@ -176,10 +181,27 @@ impl Station {
 
     /// Does what is due at [`Self::next`] and plans the next time. Returns how many frames were closed.
     pub(super) fn sample(&mut self, common: &Common, interval: Micros) -> Result<u64, PublishError> {
-        match &mut self.source {
-            Source::Light(_) => self.sample_light(common, interval).map_err(PublishError::Record),
-            Source::OnChips(_) => self.poll_board(common),
+        self.noting_overflow(|station| match &mut station.source {
+            Source::Light(_) => station.sample_light(common, interval).map_err(PublishError::Record),
+            Source::OnChips(_) => station.poll_board(common),
+        })
+    }
+
+    /// Notes which sequences the ring drops while `act` closes frames. Nothing is freed by a confirmation meanwhile, so
+    /// where anything overflowed, what is gone is what was lowest.
+    fn noting_overflow<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let (first, before) = (self.node().ring().oldest(), self.node().ring().overflowed().frames);
+        let done = act(self);
+        let ring = self.node().ring();
+        if ring.overflowed().frames > before {
+            let (last, listed) = (ring.oldest() - 1, self.overflowed.len());
+            match self.overflowed.last_mut() {
+                Some(range) if range.1 + 1 == first => range.1 = last,
+                _ if listed < MAX_RANGES => self.overflowed.push((first, last)),
+                _ => {}
+            }
         }
+        done
     }
 
     fn sample_light(&mut self, common: &Common, interval: Micros) -> io::Result<u64> {
@@ -240,7 +262,7 @@ impl Station {
     /// Stops generating; what is batched leaves as a short frame.
     pub(super) fn finish(&mut self) {
         self.done = true;
-        self.node_mut().flush();
+        self.noting_overflow(|station| station.node_mut().flush());
     }
 
     /// Power fails as soon as the node is in the middle of a frame; only a node on chips ever is.
@@ -259,12 +281,16 @@ impl Station {
     pub(super) fn reboot(&mut self, common: &Common, connected: bool, now: u64) -> Result<(), getrandom::Error> {
         // Readings not yet in a frame are held too: lost like the rest, though no sequence was ever used for them.
         let account = self.node().account();
-        self.over.push((self.node().boot(), BootLedger::new(self.node().boot(), &account, true)));
+        let (boot_id, overflowed) = (self.node().boot(), std::mem::take(&mut self.overflowed));
+        self.over.push((boot_id, BootLedger::new(boot_id, &account, overflowed, true)));
         add_link(&mut self.past, &account.link);
         let clock = node_clock(self.next, self.clock);
         match &mut self.source {
             Source::Light(light) => light.1 = boot(common, self.next, clock)?,
-            Source::OnChips(chips) => chips.reboot(self.next, clock)?,
+            Source::OnChips(chips) => {
+                self.brownouts += u64::from(chips.brownout && chips.board.mid_frame());
+                chips.reboot(self.next, clock)?;
+            }
         }
         if connected {
             self.node_mut().step(now, Event::Connected, &mut Vec::new());
@@ -289,7 +315,7 @@ impl Station {
     pub(super) fn ledger(&self) -> MachineLedger {
         let account = self.node().account();
         let mut boots: Vec<BootLedger> = self.over.iter().map(|(_, ledger)| ledger.clone()).collect();
-        boots.push(BootLedger::new(self.node().boot(), &account, false));
+        boots.push(BootLedger::new(self.node().boot(), &account, self.overflowed.clone(), false));
         let (mut frames, mut readings) = (Fate::default(), Fate::default());
         for boot in &boots {
             frames += boot.frames;
@@ -302,8 +328,8 @@ impl Station {
             Source::Light(_) => (BTreeMap::new(), 0),
             Source::OnChips(chips) => chips.failures(),
         };
-        let asset = self.name.clone();
-        MachineLedger { asset, frames, readings, traffic, boots, sensor_failures, samples_lost }
+        let (asset, brownouts) = (self.name.clone(), self.brownouts);
+        MachineLedger { asset, frames, readings, traffic, boots, brownouts, sensor_failures, samples_lost }
     }
 }
 
