@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions};
 
+/// LMDB's longest key, in bytes, as it is built: a longer one is in no store of ours.
+pub(crate) const MAX_KEY: usize = 511;
+
 /// Why an environment could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -80,8 +80,7 @@ async fn ask(api: &std::sync::Arc<Api>, Path(which): Which, name: &str, ask: Ask
     let (by, asked, now) = (name.to_owned(), ask.clone(), clock::wall());
     let decision = api
         .read(move |api| {
-            // Longer than any key of the store.
-            if key.len() > 511 {
+            if key.len() > crate::lmdb::MAX_KEY {
                 return Ok(Decision::Unknown);
             }
             let alarm: Option<AlarmRecord> = api.store.read(&key)?;

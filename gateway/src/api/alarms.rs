@@ -100,7 +100,7 @@ pub(super) async fn log(State(api): Shared, asked: Asked<AskLog>) -> Result<Json
         (Some(site), Some(asset)) => Some(fettle_wire::topic::asset_key(site, asset)),
         (None, Some(_)) => return Err(Problem::bad_request("an asset is named with its site")),
     };
-    if asset.as_ref().is_some_and(|key| key.len() > 511) {
+    if asset.as_ref().is_some_and(|key| key.len() > crate::lmdb::MAX_KEY) {
         return Ok(Json(AlarmLog { changes: Vec::new(), next: None }));
     }
     let limit = ask::limit(ask.limit);

@@ -10,9 +10,7 @@ use utoipa::ToSchema;
 use super::ask::{self, AskEvidence, Asked, of_cursor, to_cursor};
 use super::{Shared, assets, problem::Problem, schema};
 use crate::history::evidence::{Exhibit, Listed};
-
-/// The longest key of LMDB; a longer name of an asset is of none.
-const MAX_KEY: usize = 511;
+use crate::lmdb::MAX_KEY;
 
 /// A record of evidence in short.
 #[derive(Serialize, ToSchema)]

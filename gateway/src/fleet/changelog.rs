@@ -250,8 +250,8 @@ impl Changelog {
 /// `Err`: not what its key promises.
 fn fleet_change(key: Option<&[u8]>, payload: Option<&[u8]>) -> Result<Option<Change>, ()> {
     let key = key.and_then(|key| std::str::from_utf8(key).ok()).ok_or(())?;
-    // LMDB's keys end at 511 bytes; ours are shorter by construction.
-    if key.is_empty() || key.len() > 511 {
+    // Ours are shorter by construction.
+    if key.is_empty() || key.len() > crate::lmdb::MAX_KEY {
         return Err(());
     }
     let value = match payload {

@@ -73,7 +73,7 @@ impl History {
     /// The curves of an asset; `None` if it was never seen.
     pub fn curves(&self, site: &str, asset: &str, ask: &Ask) -> Result<Option<Curves>, HistoryError> {
         let key = fettle_wire::topic::asset_key(site, asset);
-        if key.len() > 511 {
+        if key.len() > crate::lmdb::MAX_KEY {
             return Ok(None);
         }
         let txn = self.env().read_txn()?;

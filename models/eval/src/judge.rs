@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fettle_models::predict::learned::{Prediction, RulState};
+use fettle_models::predict::learned::RulState;
 use fettle_models::predict::metrics::{
     Along, Judged, alpha_lambda, coverage, interval_score, mean, nasa_penalty, prognostic_horizon, rmse, width,
 };
@@ -65,10 +65,10 @@ pub fn follow(fitted: &Fitted, scorer: &mut dyn Scorer, life: &Life) -> Told {
     for (i, step) in life.steps.iter().enumerate() {
         let values: Vec<Option<f64>> = fitted.picked.iter().map(|c| step.values[*c]).collect();
         let prediction = state.step(&fitted.model, scorer, step.time, &step.settings, &values);
-        told.at_end = matches!(prediction, Prediction::Interval(_));
+        told.at_end = prediction.is_ok();
         match prediction {
-            Prediction::None(reason) => *told.none.entry(reason.as_str()).or_default() += 1,
-            Prediction::Interval(e) => {
+            Err(reason) => *told.none.entry(reason.as_str()).or_default() += 1,
+            Ok(e) => {
                 let (p80, p90) = ((e.bounds.p10, e.bounds.p90), (e.bounds.low, e.bounds.high));
                 told.said.push(Said { steps: i + 1, time: step.time, p50: e.p50, p80, p90 });
             }

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use fettle_models::train::random::Random;
 
 /// Small enough to train in a moment.
-const RECIPE: &str = r#"{"time_constants":[2,6,18],"baseline_steps":5,"hidden":[12],"epochs":12,"folds":3,"repeats":1,
+const RECIPE: &str = r#"{"time_constants":[2,6,18],"baseline_steps":5,"hidden":[12],"training":{"epochs":12},"folds":3,"repeats":1,
     "trees":{"count":12,"depth":3,"rate":0.3,"share":0.5}}"#;
 
 /// How a file differs from a clean one.
@@ -159,7 +159,7 @@ fn what_cannot_be_used_is_named_with_file_and_line() {
     fs::write(bad.path().join("train_FD009.txt"), fleet(3, false, 1, CLEAN).0).unwrap();
     fs::remove_file(bad.path().join("RUL_FD009.txt")).unwrap();
     assert!(refused(bad.path(), &[]).contains("3 lives are too few"));
-    fs::write(bad.path().join("recipe.json"), r#"{"epoch":3}"#).unwrap();
+    fs::write(bad.path().join("recipe.json"), r#"{"training":{"epoch":3}}"#).unwrap();
     assert!(refused(bad.path(), &[]).contains("epoch"));
 }
 

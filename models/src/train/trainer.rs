@@ -11,8 +11,9 @@ use super::random::Random;
 use super::samples::Samples;
 use crate::predict::network::{Layer, Network};
 
-/// How to train.
+/// How to train. The defaults were chosen by cross-validation over units (docs/prognosis.md).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Plan {
     /// Rows in a mini-batch.
     pub batch: usize,
@@ -32,6 +33,13 @@ pub struct Plan {
     pub proximal: f32,
     /// Everything random follows from it.
     pub seed: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let (batch, epochs, patience, rate, decay) = (256, 70, 20, 3e-3, 0.5);
+        Self { batch, epochs, patience, rate, decay, average: 0.995, noise: 0.0, proximal: 0.0, seed: 1 }
+    }
 }
 
 /// What a call of [`Trainer::advance`] has done.

@@ -226,7 +226,8 @@ fn judge_set(name: &str, set: &Set, options: &Options, progress: &Progress) -> R
     let tasks: Vec<(bool, u64)> = (0..variants).flat_map(|v| (0..options.seeds).map(move |s| (v == 1, s))).collect();
     let mut done = parallel(&tasks, options.jobs, |(without_age, seed)| {
         let age = options.recipe.age && !without_age;
-        let recipe = Recipe { age, seed: options.recipe.seed + seed, ..options.recipe.clone() };
+        let mut recipe = Recipe { age, ..options.recipe.clone() };
+        recipe.training.seed += seed;
         one(name, set, &recipe, *seed == 0 && !without_age, progress)
     })?;
     let rest = done.split_off(options.seeds as usize);
@@ -270,7 +271,13 @@ fn one(name: &str, set: &Set, recipe: &Recipe, draw: bool, progress: &Progress) 
         predicted: told.iter().map(|t| t.said.len()).sum(),
         none,
         drawn: draw.then(|| drawn(set, &told, &truths, recipe.cap)),
-        seed: Seed { seed: recipe.seed, seconds_train, last_row: judged.map(|j| j.0), cost, training: fitted.summary },
+        seed: Seed {
+            seed: recipe.training.seed,
+            seconds_train,
+            last_row: judged.map(|j| j.0),
+            cost,
+            training: fitted.summary,
+        },
     })
 }
 

@@ -26,7 +26,7 @@ pub(super) fn train(table: &Table, recipe: &Recipe, progress: &Progress) -> Resu
     let (mut members, mut epochs) = (Vec::new(), Vec::new());
     for repeat in 0..recipe.repeats {
         for (fold, held) in deal(table.unit_count(), recipe, repeat).iter().enumerate() {
-            let seed = Random::of(recipe.seed, 1000 + (repeat * recipe.folds + fold) as u64).bits();
+            let seed = Random::of(recipe.training.seed, 1000 + (repeat * recipe.folds + fold) as u64).bits();
             let (network, done) = member(table, recipe, held, seed);
             let rows = held.iter().flat_map(|u| table.unit(*u));
             for i in rows {
@@ -43,13 +43,13 @@ pub(super) fn train(table: &Table, recipe: &Recipe, progress: &Progress) -> Resu
         let mut said = vec![0.0; table.len()];
         for held in deal(table.unit_count(), recipe, 0) {
             let others = (0..table.unit_count()).filter(|u| !held.contains(u));
-            let trees = trees::train(table, others, boost, recipe.seed)?;
+            let trees = trees::train(table, others, boost, recipe.training.seed)?;
             let rows = held.iter().flat_map(|u| table.unit(*u));
             rows.for_each(|i| said[i] = trees.evaluate(table.row(i)) * recipe.cap);
             progress.step();
         }
         held_trees = Some(said);
-        all_trees = Some(trees::train(table, 0..table.unit_count(), boost, recipe.seed)?);
+        all_trees = Some(trees::train(table, 0..table.unit_count(), boost, recipe.training.seed)?);
         progress.step();
     }
     Ok(HeldOut { members, epochs, networks, trees: held_trees, all_trees })
@@ -63,24 +63,14 @@ pub(crate) fn steps(recipe: &Recipe) -> usize {
 /// Units dealt into folds.
 fn deal(units: usize, recipe: &Recipe, repeat: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..units).collect();
-    Random::of(recipe.seed, repeat as u64).shuffle(&mut order);
+    Random::of(recipe.training.seed, repeat as u64).shuffle(&mut order);
     let mut folds = vec![Vec::new(); recipe.folds];
     order.iter().enumerate().for_each(|(i, unit)| folds[i % recipe.folds].push(*unit));
     folds
 }
 
 fn member(table: &Table, recipe: &Recipe, held: &[usize], seed: u64) -> (Network, u32) {
-    let plan = Plan {
-        batch: recipe.batch,
-        epochs: recipe.epochs,
-        patience: recipe.patience,
-        rate: recipe.rate,
-        decay: recipe.decay,
-        average: recipe.average,
-        noise: recipe.noise,
-        proximal: 0.0,
-        seed,
-    };
+    let plan = Plan { seed, ..recipe.training.clone() };
     let samples = |units: &mut dyn Iterator<Item = usize>| {
         let mut samples = Samples::new(table.width());
         units.flat_map(|u| table.unit(u)).for_each(|i| {

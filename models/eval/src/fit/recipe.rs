@@ -1,6 +1,7 @@
 //! What can be chosen about a training. The defaults were chosen by cross-validation over units of train files
 //! (docs/prognosis.md says how and with which figures), never by a test file.
 
+use fettle_models::train::Plan;
 use serde::{Deserialize, Serialize};
 
 /// Everything a training depends on beside the lives.
@@ -25,24 +26,10 @@ pub struct Recipe {
     pub folds: usize,
     /// Repeats of the folds; folds x repeats is the number of members.
     pub repeats: usize,
-    /// Rows in a mini-batch.
-    pub batch: usize,
-    /// Epochs at most.
-    pub epochs: u32,
-    /// Epochs without a better held-out error.
-    pub patience: u32,
-    /// Learning rate.
-    pub rate: f32,
-    /// Weight decay.
-    pub decay: f32,
-    /// Memory of the averaged weights.
-    pub average: f32,
-    /// Noise added to scaled inputs.
-    pub noise: f32,
+    /// How each member is trained; everything random follows from its seed.
+    pub training: Plan,
     /// Trees; none: networks alone.
     pub trees: Option<BoostRecipe>,
-    /// Everything random follows from it.
-    pub seed: u64,
 }
 
 impl Recipe {
@@ -52,6 +39,7 @@ impl Recipe {
     /// The first key that cannot be, with its rule.
     pub fn check(&self) -> Result<(), String> {
         let [short, middle, long] = self.time_constants;
+        let plan = &self.training;
         let rules = [
             (0.0 < short && short < middle && middle < long && long.is_finite(), "time_constants: ascending, positive"),
             (self.baseline_steps > 0 && self.baseline_least > 0, "baseline_steps, baseline_least: at least 1"),
@@ -59,10 +47,13 @@ impl Recipe {
             (self.hidden.iter().all(|n| (1..=4096).contains(n)), "hidden: layers of 1 to 4096"),
             (self.folds >= 2 && self.repeats >= 1, "folds: at least 2; repeats: at least 1"),
             (self.folds.saturating_mul(self.repeats) <= 256, "folds x repeats: at most 256 members"),
-            (self.batch > 0 && self.epochs > 0, "batch, epochs: at least 1"),
-            (self.rate > 0.0 && self.rate.is_finite(), "rate: positive"),
-            ((0.0..1.0).contains(&self.average), "average: 0 up to 1"),
-            (self.decay >= 0.0 && self.noise >= 0.0, "decay, noise: not negative"),
+            (plan.batch > 0 && plan.epochs > 0, "training.batch, training.epochs: at least 1"),
+            (plan.rate > 0.0 && plan.rate.is_finite(), "training.rate: positive"),
+            ((0.0..1.0).contains(&plan.average), "training.average: 0 up to 1"),
+            (
+                plan.decay >= 0.0 && plan.noise >= 0.0 && plan.proximal >= 0.0,
+                "training.decay, .noise, .proximal: not negative",
+            ),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(format!("recipe: {rule}")),
@@ -107,15 +98,8 @@ impl Default for Recipe {
             hidden: vec![64, 32],
             folds: 5,
             repeats: 1,
-            batch: 256,
-            epochs: 70,
-            patience: 20,
-            rate: 3e-3,
-            decay: 0.5,
-            average: 0.995,
-            noise: 0.0,
+            training: Plan::default(),
             trees: None,
-            seed: 1,
         }
     }
 }
