@@ -265,7 +265,8 @@ mod tests {
         let mut one = RulState::new(&model, None);
         let mut scorer = Reference(&model.networks);
         for t in 0..10 {
-            one.step(&model, &mut scorer, f64::from(t), &[], &[Some(f64::from(t) / 7.0), Some(0.0)]);
+            let said = one.step(&model, &mut scorer, f64::from(t), &[], &[Some(f64::from(t) / 7.0), Some(0.0)]);
+            assert_eq!(said.is_ok(), t > 0, "{said:?}");
         }
         let mut two: RulState = serde_cbor::from_slice(&serde_cbor::to_vec(&one).unwrap()).unwrap();
         let values = [Some(2.0), Some(0.1)];
