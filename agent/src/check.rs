@@ -416,6 +416,13 @@ fn describe_disk(config: &Checked, estimate: &Estimate, text: &mut String) {
     if estimate.waveforms > 0.0 {
         line(text, "evidence", &format!("raw blocks around alarms, at most {}", show_size(config.evidence_bytes)));
     }
+    let step = Duration::from_micros(config.engine.rul_step.unsigned_abs());
+    let steps = config.registry.assets.len() as f64 * 86_400.0 / step.as_secs_f64();
+    line(
+        text,
+        "lives",
+        &format!("at most {} steps of {} over all assets", thousands(steps as u64), show_duration(step)),
+    );
     line(text, "store", &format!("{}, at most {}", config.store.display(), show_size(journal.max_bytes)));
 }
 

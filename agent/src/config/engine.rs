@@ -14,6 +14,10 @@ use super::raw::{Rule, Section, number, whole};
 pub(super) fn engine(section: &Section<'_, '_>) -> Settings {
     let mut settings = Settings::default();
     spans(section, &mut settings);
+    if !section.has("rul_step") && settings.slide > 0 {
+        // The default must fit any slide: the next multiple of it.
+        settings.rul_step = (settings.rul_step + settings.slide - 1) / settings.slide * settings.slide;
+    }
     numbers(section, &mut settings);
     let remedy = "write \"quarantine\": unknown assets are counted, listed and taken into service by a command";
     let unknown = section.get("unknown", Rule("must be quarantine or adopt", remedy), |v| match v.as_str()? {
@@ -73,6 +77,7 @@ fn spans(section: &Section<'_, '_>, settings: &mut Settings) {
         ("idle", &mut settings.idle),
         ("publish", &mut settings.publish),
         ("max_ahead", &mut settings.max_ahead),
+        ("rul_step", &mut settings.rul_step),
         ("rul_horizon", &mut settings.rul_horizon),
         ("on_delay", &mut settings.on_delay),
         ("off_delay", &mut settings.off_delay),

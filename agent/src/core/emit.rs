@@ -39,6 +39,7 @@ impl Core {
                     self.emit(Lane::Evidence, &evidence.asset, &about, &*evidence);
                 }
                 // What is replayed lies in the store already.
+                Output::LifeStep(_) => {}
                 Output::Capture(_) if self.replaying => {}
                 Output::Capture(capture) => self.pending.captures.push((*capture).into()),
                 Output::Health(health) => {

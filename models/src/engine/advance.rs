@@ -48,6 +48,7 @@ impl Asset {
             }
         }
         self.commit(rules, close);
+        self.live(rules, close, out);
         for channel in &mut self.channels {
             channel.queue.close(&rules.grid, close);
         }
@@ -70,7 +71,7 @@ impl Asset {
     }
 
     /// The start of the first slide with readings after the evaluation of the slide that ends at `end`.
-    fn start_after(&self, end: Option<Micros>) -> Option<Micros> {
+    pub(super) fn start_after(&self, end: Option<Micros>) -> Option<Micros> {
         let from = end.map_or(self.closed, |end| end.max(self.closed));
         self.channels.iter().filter_map(|c| c.queue.next_start(from)).min()
     }
@@ -81,7 +82,7 @@ impl Asset {
     }
 
     /// Gathers what a detector is shown of the slide that ends at `end`.
-    fn gather(&mut self, rules: &Rules, end: Micros) {
+    pub(super) fn gather(&mut self, rules: &Rules, end: Micros) {
         let start = end - rules.grid.slide;
         self.scratch.clear();
         self.scratch.extend(self.channels.iter_mut().map(|c| c.queue.slide(&rules.grid, start).map(|s| s.mean)));

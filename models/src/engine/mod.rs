@@ -3,7 +3,8 @@
 //! Place in the flow: the agent's journal hands over what it has on disk; what comes out goes to the outbox in the same
 //! transaction. `door` admits readings, `asset` holds one machine's state, `advance` evaluates it, `emit` writes health
 //! records, `condition` runs alarms, `shared` holds what belongs to no machine in service, `state` saves and loads,
-//! `waveform` turns blocks into readings of derived channels, which then go the way of every reading.
+//! `waveform` turns blocks into readings of derived channels, which then go the way of every reading, `life` folds what
+//! is final into steps of the machine's life.
 //!
 //! Time. A reading goes into its channel's slide. When an asset's frontier (`window::watermark`) passes a slide's end,
 //! the slide is evaluated *provisionally*: the detector takes one step, alarms act, a health record may go out. When the
@@ -28,6 +29,7 @@ mod asset;
 mod condition;
 mod door;
 mod emit;
+mod life;
 mod shared;
 mod state;
 mod waveform;
@@ -39,6 +41,7 @@ use fettle_wire::{Alert, Arrival, ClockQuality, Evidence, Health, Micros, Name, 
 use crate::alarm::{Act, AlarmParams};
 use crate::detect::DetectorParams;
 use crate::indicate::waveform::Analyser;
+use crate::life::LifeStep;
 use crate::registry::{AssetSpec, Registry};
 use crate::settings::{Settings, UnknownPolicy};
 use crate::window::Grid;
@@ -85,6 +88,8 @@ pub enum Output {
     Evidence(Box<Evidence>),
     /// Raw samples around an alarm, to be kept at the site.
     Capture(Box<Capture>),
+    /// A step of an asset's life is finished; for the site's own history.
+    LifeStep(Box<LifeStep>),
 }
 
 /// What every evaluation needs, derived from the settings once.

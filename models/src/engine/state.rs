@@ -19,6 +19,7 @@ use super::waveform::{Saved as WaveformSaved, Saving as WaveformSaving};
 use super::{Engine, Rules};
 use crate::assess::{Assessment, Share};
 use crate::detect::{Detector, Layout};
+use crate::life::Lives;
 use crate::registry::{AssetSpec, ChannelSpec, Role};
 use crate::settings::MAX_SLIDE;
 use crate::window::queue::{Saved, Saving};
@@ -130,6 +131,7 @@ struct Written<'a> {
     seen: Micros,
     adopted: Option<&'a Adopted>,
     waveforms: Option<WaveformSaving<'a>>,
+    lives: &'a Lives,
 }
 
 /// One asset as loaded: field by field what [`Written`] is.
@@ -152,6 +154,8 @@ struct Read {
     adopted: Option<Adopted>,
     #[serde(default)]
     waveforms: Option<WaveformSaved>,
+    #[serde(default)]
+    lives: Option<Lives>,
 }
 
 fn encode<T: Serialize>(state: &T) -> Option<Vec<u8>> {
@@ -194,6 +198,7 @@ impl Read {
             (self.channels.iter().all(|c| c.0.sane() && c.1.consistent(grid)), "slides are not in order"),
             (whole(self.evaluated) && whole(self.closed), "boundaries lie off the grid"),
             (sane(&self.alarmed) && self.dirty.iter().all(sane), "times lie out of bounds"),
+            (self.lives.iter().all(|l| l.consistent(self.channels.len())), "lives do not fit the channels"),
             (self.waveforms.iter().all(WaveformSaved::consistent), "waveforms are not what was joined"),
         ];
         match checks.into_iter().find(|c| !c.0) {
@@ -221,6 +226,7 @@ impl Asset {
             seen: self.seen,
             adopted: None,
             waveforms: self.waveforms.as_ref().map(|w| w.saving()),
+            lives: &self.lives,
         }
     }
 
@@ -239,6 +245,9 @@ impl Asset {
         self.conditions = state.conditions;
         self.trusted = state.trusted;
         self.seen = state.seen;
+        if let Some(lives) = state.lives {
+            self.lives = lives;
+        }
         self.set_due(rules);
     }
 }
