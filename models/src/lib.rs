@@ -25,6 +25,6 @@ pub mod window;
 pub use alarm::Act;
 pub use engine::{Capture, Engine, Output, Reading, Source, StateError, WaveformBlock};
 pub use indicate::waveform::BearingGeometry;
-pub use life::LifeStep;
+pub use life::{Happened, LifeEvent, LifeStep};
 pub use registry::{AssetSpec, ChannelSpec, Component, Registry, RegistryProblem, Role};
 pub use settings::{SettingProblem, Settings, UnknownPolicy};

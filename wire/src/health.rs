@@ -188,6 +188,12 @@ pub struct Health {
     /// Data-quality flags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
+    /// Which of the asset's lives the window ends in, from 1; a failure or a replacement ends one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<u64>,
+    /// Seconds from the beginning of that life to the window's end; absent where the beginning is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<f64>,
 }
 
 #[cfg(test)]

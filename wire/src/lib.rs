@@ -1,6 +1,7 @@
 //! The contract between fettle's processes: every type that crosses a process boundary, its codec, its topic names.
 //!
-//! A node's frame comes in as CBOR over MQTT ([`frame`]) and is confirmed by [`confirm`]; what the agent concludes goes
+//! A node's frame comes in as CBOR over MQTT ([`frame`]) and is confirmed by [`confirm`]; what happened to a machine comes
+//! the same way ([`event`]); what the agent concludes goes
 //! out as JSON over Kafka: an [`alert`], [`health`], [`ledger`] or [`evidence`] body inside the envelope of [`record`]; a [`command`]
 //! comes back. [`id`], [`time`] and [`unit`] are the words they are written in, [`topic`] says where they travel,
 //! [`cbor`] and [`json`] are the two codecs.
@@ -23,6 +24,7 @@ pub mod alert;
 pub mod cbor;
 pub mod command;
 pub mod confirm;
+pub mod event;
 pub mod evidence;
 pub mod frame;
 pub mod health;
@@ -37,6 +39,7 @@ pub mod unit;
 pub use alert::{AlarmState, Alert, Change, Label, Priority};
 pub use command::{Command, Request};
 pub use confirm::Durable;
+pub use event::{AssetEvent, EventKind};
 pub use evidence::{Evidence, Occasion};
 pub use frame::{Frame, Quality, Waveform};
 pub use health::{Contribution, Health, Indicator, NoVerdict, Rul, Verdict};

@@ -76,6 +76,7 @@ fn birth(commit_interval: u64) -> Birth {
             keep: i64::MAX,
             outbox_bytes: 1 << 26,
             evidence_bytes: 1 << 26,
+            lives_bytes: 8 << 20,
         },
     }
 }

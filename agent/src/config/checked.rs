@@ -38,6 +38,8 @@ pub struct Checked {
     pub outbox: OutboxConfig,
     /// Bytes of raw samples around alarms that are kept.
     pub evidence_bytes: u64,
+    /// Bytes of machines' lives that are kept for learning.
+    pub lives_bytes: u64,
     /// How often each asset's account goes to Kafka.
     pub ledger_interval: Duration,
     /// Where metrics, health and status are served; loopback.

@@ -1,4 +1,4 @@
-//! The sections `[engine]` and `[waveform]`: what is typed becomes [`Settings`], whose own rules then judge it.
+//! The sections `[engine]`, `[waveform]` and `[lives]`: what is typed becomes [`Settings`], whose own rules then judge it.
 
 use std::time::Duration;
 
@@ -64,6 +64,26 @@ pub(super) fn waveform(
     }
     section.finish();
     evidence
+}
+
+/// Reads `[lives]`: how many bytes of machines' lives are kept for learning.
+pub(super) fn lives(section: &Section<'_, '_>, journal: &JournalConfig, outbox: &OutboxConfig, evidence: u64) -> u64 {
+    let is_typed = section.has("max_bytes");
+    let lives = bytes(section, "max_bytes", 64 << 10, (8 << 20).min(journal.max_bytes / 32));
+    let others = journal.keep_bytes.saturating_add(outbox.max_bytes).saturating_add(evidence);
+    let (room, sum) = (journal.max_bytes / 4 * 3, others.saturating_add(lives));
+    // Where the others alone are too much, that has been said. What was configured before there were lives, and fills
+    // the room to the byte, goes on: the default takes what is left.
+    if is_typed && others <= room && sum > room {
+        let rule = format!(
+            "journal.keep_bytes + outbox.max_bytes + waveform.evidence_bytes + lives.max_bytes = {} must fit into three quarters of journal.max_bytes, {}",
+            show_size(sum),
+            show_size(room)
+        );
+        section.report("max_bytes", Rule(&rule, "raise journal.max_bytes or lower one of the four"));
+    }
+    section.finish();
+    if is_typed { lives } else { lives.min(room.saturating_sub(others).max(64 << 10)) }
 }
 
 fn spans(section: &Section<'_, '_>, settings: &mut Settings) {

@@ -12,7 +12,7 @@ use fettle_wire::{Lane, Name};
 
 use super::dead::{DeadLetter, MAX_DEAD};
 use super::evidence::Kept;
-use super::{Core, Effect};
+use super::{Core, Effect, lives};
 use crate::journal::entry::{Entry, Header};
 use crate::journal::snapshot::{self, AssetSnapshot, Bytes, SharedSnapshot};
 use crate::journal::store::Write;
@@ -237,6 +237,13 @@ impl Core {
             for number in self.evidence.wrote(bytes, self.limits.evidence_bytes) {
                 self.pending.writes.push(Write::Delete(evidence_key(number).to_vec()));
             }
+        }
+        for (life, part, payload) in self.lives.changed() {
+            let bytes = self.put(&lives::stored::key(life, part), &payload);
+            self.lives.wrote(life, part, bytes);
+        }
+        for (life, part) in self.lives.give_up(self.limits.lives_bytes) {
+            self.pending.writes.push(Write::Delete(lives::stored::key(life, part).to_vec()));
         }
         for asset in std::mem::take(&mut self.pending.retired) {
             self.pending.writes.push(Write::Delete(snapshot_key(&asset)));

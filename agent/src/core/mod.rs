@@ -21,6 +21,7 @@ pub mod dead;
 mod emit;
 pub mod evidence;
 pub mod generation;
+pub mod lives;
 mod recover;
 mod slot;
 
@@ -115,6 +116,8 @@ pub struct Limits {
     pub outbox_bytes: u64,
     /// Bytes of raw samples around alarms that are kept.
     pub evidence_bytes: u64,
+    /// Bytes of machines' lives that are kept for learning.
+    pub lives_bytes: u64,
 }
 
 /// What the core was born with.
@@ -149,6 +152,7 @@ pub struct Core {
     /// Next sequence of each lane, including records of the pending batch.
     lanes: [u64; LANES],
     evidence: evidence::Index,
+    lives: lives::Lives,
     now: Arrival,
     outputs: Vec<Output>,
     /// Alarms that left before their commit and were delivered before it, too.
@@ -318,6 +322,11 @@ impl Core {
     /// The raw samples kept, for status.
     pub fn evidence(&self) -> evidence::EvidenceStatus {
         self.evidence.status()
+    }
+
+    /// The lives recorded, for status.
+    pub fn lives(&self) -> &lives::Lives {
+        &self.lives
     }
 
     /// The generation in force.

@@ -122,7 +122,8 @@ pub enum Entry {
         /// Request id and score or failure.
         payload: Vec<u8>,
     },
-    /// An operator or system labelled an asset's past. Carried like [`Entry::Release`].
+    /// An operator or system labelled an asset's past. Carried like [`Entry::Release`]; what happens to machines comes as
+    /// messages and commands and is journaled as these.
     Label {
         /// When.
         arrival: Arrival,

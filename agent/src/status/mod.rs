@@ -5,6 +5,7 @@
 
 pub mod evidence;
 pub mod letters;
+pub mod lives;
 pub mod report;
 pub mod table;
 
@@ -177,6 +178,9 @@ pub(crate) mod tests {
         };
         report.dead_letters = DeadLetterStatus { kept: 5, count: 6, dropped: 1 };
         report.evidence = EvidenceStatus { blocks: 12, bytes: 98_304, written: 14, given_up: 2 };
+        let refused = BTreeMap::from([("life_over".to_owned(), 1)]);
+        report.events = EventStatus { taken: 3, late: 1, duplicate: 2, refused };
+        report.lives = LivesStatus { lives: 4, ended: 3, bytes: 65_536, steps_written: 900, given_up: 1 };
         report.recovery = RecoveryStatus { entries_replayed: 312, seconds: 0.021 };
         report.durable_confirmations = 80_000;
         report

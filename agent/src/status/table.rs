@@ -130,6 +130,20 @@ fn connections(report: &Report, page: &mut Page) {
         let _ = write!(text, ", {} refused ({})", thousands(refused), reasons(&kafka.commands_refused));
     }
     page.line("commands", &text);
+    let events = &report.events;
+    let refused: u64 = events.refused.values().sum();
+    if events.taken + events.duplicate + refused > 0 {
+        let mut text = format!(
+            "{} taken, {} of them late, {} known already",
+            thousands(events.taken),
+            thousands(events.late),
+            thousands(events.duplicate)
+        );
+        if refused > 0 {
+            let _ = write!(text, ", {} refused ({})", thousands(refused), reasons(&events.refused));
+        }
+        page.line("events", &text);
+    }
 }
 
 fn store(report: &Report, page: &mut Page) {

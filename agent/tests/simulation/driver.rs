@@ -132,6 +132,7 @@ impl World {
         let applied = process.core.next_commit().is_none();
         self.committed = applied.then(|| check::picture(&process.core));
         self.shed_before += shed(&process.core);
+        self.lives_given_up += process.core.lives().status().given_up;
         self.trace.note(self.now, "crash", &[process.life, u64::from(applied)]);
         self.seen.crashes += 1;
         self.broker.connection = None;

@@ -231,6 +231,8 @@ pub(crate) mod tests {
             rul: Rul::None { reason: "no_limit".into() },
             indicators: Vec::new(),
             flags: Vec::new(),
+            life: None,
+            age: None,
         }
     }
 

@@ -71,6 +71,7 @@ impl Asset {
                 restamped.push(format!("restamped:{name}"));
             }
         }
+        let (life, age) = self.life_at(end);
         let Some((at, found)) = self.head() else { return self.unknown(rules, end, indicators) };
         let mut flags = self.quality_flags(found);
         flags.extend(restamped);
@@ -89,6 +90,8 @@ impl Asset {
             rul: shifted(&found.rul, (end - at) as f64 * 1e-6),
             indicators,
             flags,
+            life: Some(life),
+            age,
         }
     }
 
@@ -109,6 +112,8 @@ impl Asset {
             rul: Rul::None { reason: "inputs_missing".into() },
             indicators,
             flags: Vec::new(),
+            life: None,
+            age: None,
         }
     }
 

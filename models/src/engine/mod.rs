@@ -41,7 +41,7 @@ use fettle_wire::{Alert, Arrival, ClockQuality, Evidence, Health, Micros, Name, 
 use crate::alarm::{Act, AlarmParams};
 use crate::detect::DetectorParams;
 use crate::indicate::waveform::Analyser;
-use crate::life::LifeStep;
+use crate::life::{Happened, LifeEvent, LifeStep};
 use crate::registry::{AssetSpec, Registry};
 use crate::settings::{Settings, UnknownPolicy};
 use crate::window::Grid;
@@ -90,6 +90,8 @@ pub enum Output {
     Capture(Box<Capture>),
     /// A step of an asset's life is finished; for the site's own history.
     LifeStep(Box<LifeStep>),
+    /// What somebody said happened to an asset itself; for the site's own history.
+    LifeEvent(Box<LifeEvent>),
 }
 
 /// What every evaluation needs, derived from the settings once.
@@ -293,6 +295,23 @@ impl Engine {
         let slot = self.slot(asset).ok_or("unknown_asset")?;
         let state = self.slots[slot].as_mut().ok_or("unknown_asset")?;
         state.act(condition, act, by, command, out)
+    }
+
+    /// Takes in what somebody says happened to an asset itself; whether it was late. An error names why it cannot be taken,
+    /// and that it was taken before (`duplicate`); no retry helps.
+    pub fn happened(
+        &mut self,
+        now: &Arrival,
+        asset: &str,
+        event: &Happened<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, &'static str> {
+        let unseen = if self.spec(asset).is_some() { "no_readings_yet" } else { "unknown_asset" };
+        let slot = self.slot(asset).ok_or(unseen)?;
+        let state = self.slots[slot].as_mut().ok_or(unseen)?;
+        let late = state.happened(&self.rules, now, event, out)?;
+        state.show_raises(&mut self.analyser, out);
+        Ok(late)
     }
 
     /// Takes a quarantined asset into service with the channels it has shown, each in the unit it declared (or as a pure

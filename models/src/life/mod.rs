@@ -6,14 +6,61 @@
 //!
 //! N1: a step is a function of the final slides in it and of where the life began, never of the order of arrival (E3).
 //! N2: what is kept of an open step is one sum and one count for each channel, however long it is.
+//! Lives end and begin by what somebody says ([`Happened`]): a failure ends one, and the next begins with a replacement or
+//! with the first data after it; a replacement ends one and begins the next at once, and so does maintenance that
+//! replaced components. A new life has a new baseline, and alarms of the last one return.
+//!
 //! N3: steps of a life come in order of time; one without any data is not told, but counts: the next one's index says so.
 //! It must never: fill a gap, read a clock, or know what a model does with a step.
 
+pub mod file;
 mod state;
 
-use fettle_wire::{Micros, Name, Unit};
+use fettle_wire::{EventKind, Micros, Name, Unit};
 
-pub(crate) use state::{Lives, Passed};
+pub(crate) use state::{Lives, Noted, Passed};
+
+/// What somebody says happened to an asset itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Happened<'a> {
+    /// What.
+    pub kind: EventKind,
+    /// When, event time; without it, when it reached the agent.
+    pub at: Option<Micros>,
+    /// Components that were replaced. Maintenance that replaced none ends no life.
+    pub components: &'a [String],
+    /// What else was said.
+    pub note: Option<&'a str>,
+    /// Who says it.
+    pub by: Option<&'a str>,
+    /// The command or the event; each is taken once.
+    pub id: &'a str,
+}
+
+/// What such an event led to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LifeEvent {
+    /// The asset.
+    pub asset: Name,
+    /// What happened.
+    pub kind: EventKind,
+    /// When, event time.
+    pub at: Micros,
+    /// The life it is about: the one that ended or the present one; where the last had failed, the one that begins.
+    pub life: u64,
+    /// The life that ended.
+    pub ends: Option<u64>,
+    /// The life that begins; after a failure, one also begins with the next data.
+    pub begins: Option<u64>,
+    /// Whether what was measured after `at` had been taken for the life before.
+    pub late: bool,
+    /// Components that were replaced.
+    pub components: Vec<String>,
+    /// What else was said.
+    pub note: Option<String>,
+    /// Who said it.
+    pub by: Option<String>,
+}
 
 /// One finished step of a life.
 #[derive(Debug, Clone, PartialEq)]
