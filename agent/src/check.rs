@@ -202,6 +202,10 @@ fn health_bytes(identity: &Identity, name: &Name, asset: &AssetSpec, settings: &
             })
             .collect(),
         flags: Vec::new(),
+        release: None,
+        rul_contributions: Vec::new(),
+        life: Some(1),
+        age: Some(1e8 + MEASURED),
     };
     enveloped(identity, Lane::Health, json::encode(&health).ok())
 }
@@ -416,6 +420,24 @@ fn describe_disk(config: &Checked, estimate: &Estimate, text: &mut String) {
     if estimate.waveforms > 0.0 {
         line(text, "evidence", &format!("raw blocks around alarms, at most {}", show_size(config.evidence_bytes)));
     }
+    let step = Duration::from_micros(config.engine.rul_step.unsigned_abs());
+    let steps = config.registry.assets.len() as f64 * 86_400.0 / step.as_secs_f64();
+    // A value is a 32-bit float; number and end of a step take some five bytes.
+    let wide = |a: &AssetSpec| 4.0 * derived::channels(a).len() as f64 + 5.0;
+    let bytes = config.registry.assets.values().map(wide).sum::<f64>() * 86_400.0 / step.as_secs_f64();
+    let reach =
+        if bytes > 0.0 { days_text(config.lives_bytes as f64 / bytes) } else { "as long as it takes".to_owned() };
+    line(
+        text,
+        "lives",
+        &format!(
+            "{} in {} steps of {} over all machines that run, kept for learning up to {}: {reach}",
+            size(bytes),
+            thousands(steps as u64),
+            show_duration(step),
+            show_size(config.lives_bytes)
+        ),
+    );
     line(text, "store", &format!("{}, at most {}", config.store.display(), show_size(journal.max_bytes)));
 }
 

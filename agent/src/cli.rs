@@ -75,6 +75,8 @@ pub enum Command {
     DeadLetters(DeadLetterArgs),
     /// List the raw waveform samples kept around alarms, or save them as CSV files
     Evidence(EvidenceArgs),
+    /// List the lives of machines recorded for learning, or write them to a file for training
+    Lives(LivesArgs),
 }
 
 /// `status`.
@@ -148,6 +150,31 @@ pub struct EvidenceArgs {
     /// Write each as a CSV file (seconds, values) into this folder, with an index.csv that says what they are
     #[arg(long, value_name = "FOLDER")]
     pub save: Option<PathBuf>,
+}
+
+/// `lives`.
+#[derive(Debug, Args)]
+pub struct LivesArgs {
+    /// Which agent.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// What to do with them; without it they are listed.
+    #[command(subcommand)]
+    pub act: Option<LivesAct>,
+}
+
+/// What can be done with recorded lives.
+#[derive(Debug, Subcommand)]
+pub enum LivesAct {
+    /// Write every life with steps to FILE (docs/lives.md); an existing file is replaced
+    Export {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Reads an RFC 3339 date or time in UTC.

@@ -102,6 +102,21 @@ pub fn wall() -> Micros {
     }
 }
 
+/// Takes the time of something short.
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self(instant())
+    }
+
+    /// Nanoseconds since then.
+    pub fn nanoseconds(&self) -> u64 {
+        u64::try_from(instant().saturating_duration_since(self.0).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 fn instant() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this is the one module that reads a clock")]
     Instant::now()

@@ -147,6 +147,9 @@ pub static EVENTS: &[LogEvent] = &[
     event("kafka.connected", "info", "A Kafka broker answers."),
     event("kafka.trouble", "warn", "The connection to Kafka cannot be made: credentials, certificate or name, with what to check."),
     event("kafka.disconnected", "warn", "No Kafka broker answers; records wait in the outbox."),
+    event("release.wanted", "info", "A class of machines here is to run the release with content hash `hash`; its file is looked for on Kafka."),
+    event("release.arrived", "info", "The file of release `hash` was found and a child process could open it."),
+    event("release.refused", "warn", "Release `hash` is not taken; `reason` and `why` say what is wrong with it. What ran runs on."),
     event("kafka.delivery_failed", "warn", "A record was not delivered and is tried again."),
 ];
 

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod lock;
 pub mod log;
 pub mod outbox;
+pub mod release;
 pub mod replay;
 pub mod run;
 pub mod status;

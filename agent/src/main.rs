@@ -10,18 +10,23 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fettle_agent::cli::{Cli, Command, ConfigArg, DeadLetterArgs, EvidenceArgs, FileArgs, ReplayArgs, StatusArgs};
+use fettle_agent::cli::{Cli, Command, ConfigArg, DeadLetterArgs, EvidenceArgs, FileArgs, LivesAct, LivesArgs};
+use fettle_agent::cli::{ReplayArgs, StatusArgs};
 use fettle_agent::config::quantity::show_size;
 use fettle_agent::config::{self, Checked, ConfigError};
 use fettle_agent::journal::lmdb::{self, Access, Lmdb};
 use fettle_agent::journal::replace;
+use fettle_agent::release::trial;
 use fettle_agent::run::Ask;
-use fettle_agent::status::{self, StatusError, evidence, letters, table};
+use fettle_agent::status::{self, StatusError, evidence, letters, lives, table};
 use fettle_agent::{check, clock, identity, lock, log, replay};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    if let Some(code) = trial::answer_if_asked() {
+        return code;
+    }
     let cli = Cli::parse();
     let outcome = log::start(&cli.log.filter, cli.log.format).map_err(Into::into).and_then(|()| run(cli.command));
     match outcome {
@@ -45,6 +50,7 @@ fn run(command: Command) -> Outcome {
         Command::Restore(args) => restore(&args),
         Command::DeadLetters(args) => list_letters(&args),
         Command::Evidence(args) => show_evidence(&args),
+        Command::Lives(args) => show_lives(&args),
     }
 }
 
@@ -119,6 +125,18 @@ fn show_evidence(args: &EvidenceArgs) -> Outcome {
             print(&format!("{count} files and index.csv in {}\n", folder.display()))
         }
         None => print(&evidence::list(&store, asset, args.json)?),
+    }
+}
+
+fn show_lives(args: &LivesArgs) -> Outcome {
+    let config = load(&args.config)?;
+    let store = Lmdb::open(&config.store, config.journal.max_bytes, Access::Read)?;
+    match &args.act {
+        Some(LivesAct::Export { file }) => {
+            let exported = lives::export(&store, &config.site, &config.agent, file)?;
+            print(&format!("{exported} in {}\n", file.display()))
+        }
+        None => print(&lives::list(&store, args.json)?),
     }
 }
 

@@ -87,7 +87,11 @@ impl Said {
                     let key = (alert.asset.to_string(), alert.condition.clone(), alert.raised_at);
                     self.raised.insert(key, alert);
                 }
-                Output::Alert(_) | Output::Evidence(_) | Output::Capture(_) => {}
+                Output::Alert(_)
+                | Output::Evidence(_)
+                | Output::Capture(_)
+                | Output::LifeStep(_)
+                | Output::LifeEvent(_) => {}
                 Output::Health(health) => {
                     let Health { asset, window_end, verdict, .. } = health;
                     self.verdicts.insert((asset.to_string(), window_end), format!("{verdict:?}"));

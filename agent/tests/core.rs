@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use fettle_agent::acquire::Inbound;
 use fettle_agent::core::generation::Generation;
+use fettle_agent::core::lives::stored;
 use fettle_agent::core::{Birth, Core, Effect, Event, Limits};
 use fettle_agent::journal::lmdb::{Access, Lmdb};
 use fettle_agent::journal::model::{Fate, Model};
 use fettle_agent::journal::store::{Store, Write};
 use fettle_agent::journal::{FORMAT_KEY, STORE_VERSION};
+use fettle_models::life::file::LifeEnd;
 use fettle_models::{AssetSpec, ChannelSpec, Registry, Role, Settings};
 use fettle_wire::topic::KafkaTopics;
-use fettle_wire::{Arrival, ClockQuality, Durable, Frame, Identity, Lane, Name, Unit, topic};
+use fettle_wire::{Arrival, AssetEvent, ClockQuality, Durable, EventKind, Frame, Identity, Lane, Name, Unit, topic};
 
 const SECOND: u64 = 1_000_000;
 const BEGIN: i64 = 1_790_000_000_000_000;
@@ -60,7 +62,9 @@ fn birth() -> Birth {
             keep: i64::MAX,
             outbox_bytes: 1 << 26,
             evidence_bytes: 1 << 26,
+            lives_bytes: 8 << 20,
         },
+        releases: fettle_agent::release::ReleasePolicy::default(),
     }
 }
 
@@ -380,6 +384,110 @@ fn a_reload_that_changes_an_output_is_a_generation_and_survives() {
     let (core, _) = Core::recover(&rig.store, birth(), changed).unwrap();
     assert_eq!(core.generation().settings.false_alarms_per_asset_month, 0.5);
     assert_eq!(core.shared().generations, generations + 1);
+}
+
+fn happened(ticket: u64, asset: &str, id: &str, kind: EventKind, at: Option<u64>) -> Inbound {
+    let event = AssetEvent {
+        version: 1,
+        id: id.into(),
+        kind,
+        at: at.map(|seconds| BEGIN + (seconds * SECOND) as i64),
+        components: vec![],
+        note: Some("seized".into()),
+        person: None,
+    };
+    let payload = Bytes::from(event.encode().unwrap());
+    Inbound { ticket, topic: topic::event("plant", asset), payload, redelivered: false, oversize: None }
+}
+
+#[test]
+fn c1_an_event_of_a_machine_is_acknowledged_after_its_commit_taken_once_and_counted_with_its_reason() {
+    let mut rig = Rig::new(Model::default(), 2);
+    rig.feed(1, 0..60, |_| 20.0);
+    rig.effects.clear();
+    let malformed =
+        Inbound { payload: Bytes::from_static(b"{}"), ..happened(5, "pump-0", "x", EventKind::Failed, None) };
+    let far = Inbound { payload: vec![0; 10_000].into(), ticket: 6, ..malformed.clone() };
+    rig.step(
+        60,
+        Event::Messages(vec![
+            happened(1, "pump-0", "e1", EventKind::Failed, Some(59)),
+            happened(2, "pump-0", "e1", EventKind::Failed, Some(59)),
+            happened(3, "pump-1", "e1", EventKind::Failed, None),
+            happened(4, "nobody", "e1", EventKind::Failed, None),
+            malformed,
+            far,
+        ]),
+    );
+    assert!(rig.effects.is_empty(), "nothing before the commit");
+    assert!(rig.core.commit_due(at(60).monotonic), "at once: somebody waits for the answer");
+    rig.commit();
+    assert_eq!(rig.acknowledged(), [1, 2, 3, 4, 5, 6]);
+    let events = &rig.core.shared().events;
+    assert_eq!((events.taken, events.late, events.duplicate), (1, 0, 1));
+    let refused = |reason: &str| (reason.to_owned(), 1);
+    let reasons = ["malformed_cbor", "no_readings_yet", "oversized", "unknown_asset"].map(refused);
+    assert_eq!(events.refused, BTreeMap::from(reasons));
+    assert_eq!(rig.core.journal().dead_total, 4, "what was not taken can be looked at");
+}
+
+/// A pump's life in ten-second frames, and what is said of it.
+fn lifetime(seconds: u64) -> Event {
+    let mut messages = vec![frame(0, seconds / 10, seconds, 20.0 + (seconds % 70) as f64 / 70.0)];
+    match seconds {
+        2_400 => messages.push(happened(1, "pump-0", "broke", EventKind::Failed, Some(2_395))),
+        2_450 => messages.push(happened(2, "pump-0", "broke", EventKind::Failed, Some(2_395))),
+        4_000 => messages.push(happened(3, "pump-0", "new", EventKind::Replaced, None)),
+        _ => {}
+    }
+    Event::Messages(messages)
+}
+
+#[test]
+fn c3_lives_and_their_labels_come_out_of_a_kill_at_any_commit_as_they_went_in() {
+    let picture = |rig: &Rig| {
+        let lives = format!("{:?}", rig.core.lives().state());
+        (lives, rig.core.engine().save_asset("pump-0"), rig.core.shared().events.clone(), rig.core.lanes())
+    };
+    let (mut steady, mut killed) = (Rig::new(Model::default(), 1), Rig::new(Model::default(), 1));
+    for seconds in (0..6_000).step_by(10) {
+        for rig in [&mut steady, &mut killed] {
+            rig.step(seconds, lifetime(seconds));
+            if seconds == 3_000 {
+                let request = serde_json::json!({"event": {"asset": "pump-0", "event": "maintenance_done"}});
+                let payload = serde_json::to_vec(&serde_json::json!({
+                    "version": 1, "id": "c-1", "site": "plant", "agent": "gw", "issuer": "ada", "issued": 0,
+                    "expires": i64::MAX, "request": request,
+                }))
+                .unwrap();
+                rig.step(seconds, Event::Command { partition: 0, offset: 0, payload });
+            }
+            rig.commit();
+        }
+        // Every so often, and around what was said.
+        if seconds % 170 == 0 || (2_390..2_470).contains(&seconds) || (2_990..3_020).contains(&seconds) {
+            let store = killed.store.clone();
+            let (core, _) = Core::recover(&store, birth(), generation(1)).unwrap();
+            killed = Rig { core, store, effects: Vec::new() };
+            assert_eq!(picture(&killed), picture(&steady), "after {seconds} s");
+        }
+    }
+    let (lives, damaged) = stored::all(&killed.store).unwrap();
+    let told: Vec<_> = lives
+        .iter()
+        .map(|l| {
+            let life = &l.life;
+            let ended = life.ended.as_ref().map(|e| (e.how, (e.at - BEGIN) / SECOND as i64));
+            (life.life, ended, life.maintenance.len(), life.indices.len() > 2)
+        })
+        .collect();
+    let expected = [
+        (1, Some((LifeEnd::Failed, 2_395)), 0, true),
+        (2, Some((LifeEnd::Replaced, 4_000)), 1, true),
+        (3, None, 0, true),
+    ];
+    assert_eq!((told.as_slice(), damaged), (&expected[..], 0));
+    assert_eq!(killed.core.shared().events.taken, 3);
 }
 
 /// Stores of every version, as that version wrote them after [`Rig::feed`] of two assets for 200 s. `FETTLE_WRITE_GOLDEN=1`

@@ -69,7 +69,9 @@ fn birth(evidence_bytes: u64) -> Birth {
             keep: i64::MAX,
             outbox_bytes: 1 << 26,
             evidence_bytes,
+            lives_bytes: 8 << 20,
         },
+        releases: fettle_agent::release::ReleasePolicy::default(),
     }
 }
 

@@ -14,7 +14,8 @@ use crate::requests::is_waiting;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// What for: `acknowledge`, `shelve`, `unshelve`, `comment`, `label`, `adopt`.
+    /// What for: `acknowledge`, `shelve`, `unshelve`, `comment`, `label`, `adopt`, and of a machine itself `failed`,
+    /// `replaced`, `maintenance_done`.
     pub what: &'static str,
     /// Who asked.
     pub person: String,

@@ -99,7 +99,7 @@ pub struct Subject<'a> {
     pub occurrence: Option<u64>,
     /// Of a shelf: until when.
     pub until: Option<Micros>,
-    /// Of a comment: what it says.
+    /// Of a comment or an event: what it says.
     pub text: Option<&'a str>,
     /// Of a label: which.
     pub label: Option<Label>,
@@ -113,6 +113,7 @@ pub fn subject(request: &Request) -> Subject<'_> {
         Request::Unshelve { condition, .. } => ("unshelve", Some(condition), None),
         Request::Comment { condition, occurrence, .. } => ("comment", Some(condition), Some(*occurrence)),
         Request::Label { condition, occurrence, .. } => ("label", Some(condition), Some(*occurrence)),
+        Request::Event { event, .. } => (event.as_str(), None, None),
         Request::Adopt { .. } => ("adopt", None, None),
     };
     let (mut until, mut text, mut said) = (None, None, None);
@@ -120,6 +121,7 @@ pub fn subject(request: &Request) -> Subject<'_> {
         Request::Shelve { until: asked, .. } => until = Some(*asked),
         Request::Comment { text: asked, .. } => text = Some(asked.as_str()),
         Request::Label { label, .. } => said = Some(*label),
+        Request::Event { note, .. } => text = note.as_deref(),
         Request::Acknowledge { .. } | Request::Unshelve { .. } | Request::Adopt { .. } => {}
     }
     let condition = condition.map(String::as_str);

@@ -326,7 +326,9 @@ impl Metrics {
             drop(self.copied.get_or_create(&[("feed", feed.into())]));
             drop(self.copy_skipped.get_or_create(&[("feed", feed.into())]));
         }
-        for kind in ["acknowledge", "shelve", "unshelve", "comment", "label", "adopt"] {
+        for kind in
+            ["acknowledge", "shelve", "unshelve", "comment", "label", "adopt", "failed", "replaced", "maintenance_done"]
+        {
             for outcome in ["sent", "already", "refused", "failed"] {
                 drop(self.commands.get_or_create(&[("kind", kind.into()), ("outcome", outcome.into())]));
             }

@@ -202,7 +202,7 @@ pub fn is_waiting(alarm: &AlarmRecord, command: &Command) -> bool {
         Request::Label { asset, condition, occurrence, label } => {
             is_this(asset, condition) && *occurrence == alert.occurrence && alert.label != Some(*label)
         }
-        Request::Adopt { .. } => false,
+        Request::Event { .. } | Request::Adopt { .. } => false,
     }
 }
 

@@ -116,12 +116,23 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
         ("segment.bytes", (64_u64 << 20).to_string()),
         ("min.cleanable.dirty.ratio", "0.2".to_owned()),
     ]);
+    // Few records, and far larger ones: no reason for small segments.
+    let released = |name: String| {
+        let settings = BTreeMap::from([
+            ("cleanup.policy", "compact".to_owned()),
+            ("max.message.bytes", (1_u64 << 20).to_string()),
+            ("min.insync.replicas", in_sync.clone()),
+        ]);
+        Wanted { name, partitions, replication, settings }
+    };
     vec![
         kept(topics.alerts(), 30),
         kept(topics.health(), 7),
         kept(topics.ledger(), 7),
         kept(topics.evidence(), 7),
         kept(topics.commands(), 30),
+        released(topics.releases()),
+        released(topics.rollouts()),
         Wanted { name: topics.fleet(), partitions, replication, settings: compacted },
     ]
 }
@@ -308,10 +319,19 @@ mod tests {
         let names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
         assert_eq!(
             names,
-            ["acme.alerts", "acme.health", "acme.ledger", "acme.evidence", "acme.commands", "acme.fleet"]
+            [
+                "acme.alerts",
+                "acme.health",
+                "acme.ledger",
+                "acme.evidence",
+                "acme.commands",
+                "acme.releases",
+                "acme.rollouts",
+                "acme.fleet"
+            ]
         );
         assert!(wanted.iter().all(|w| w.partitions == 6 && w.settings["min.insync.replicas"] == "2"));
-        assert_eq!(wanted[5].settings["cleanup.policy"], "compact");
+        assert!(wanted[5..].iter().all(|w| w.settings["cleanup.policy"] == "compact"));
         assert_eq!(wanted[3].settings["retention.ms"], "604800000");
         assert_eq!(wanted[4].settings["retention.ms"], "2592000000");
     }

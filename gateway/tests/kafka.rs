@@ -207,6 +207,10 @@ fn health(sequence: u64, asset: &str, window_end: i64) -> Sent {
         rul: Rul::None { reason: "no_limit".into() },
         indicators: Vec::new(),
         flags: Vec::new(),
+        release: None,
+        rul_contributions: Vec::new(),
+        life: None,
+        age: None,
     };
     let about = format!("{asset}|{window_end}");
     sent(&identity(), Lane::Health, sequence, topic::asset_key("plant-a", asset), &about, &body)

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use fettle_wire::{Name, Unit};
+use fettle_wire::time::DAY;
+use fettle_wire::{Micros, Name, Unit};
 use serde::{Deserialize, Serialize};
 
 use crate::derived;
@@ -119,6 +120,28 @@ pub struct RegistryProblem {
     pub remedy: String,
 }
 
+impl AssetSpec {
+    /// When its life began as far as the registry knows: midnight UTC of the youngest component's date of installation.
+    pub fn installed(&self) -> Option<Micros> {
+        self.components.iter().filter_map(|c| midnight(c.installed.as_deref()?)).max()
+    }
+}
+
+/// Midnight UTC of a date written `2026-05-01`.
+fn midnight(date: &str) -> Option<Micros> {
+    let mut parts = date.splitn(3, '-').map(|part| part.parse::<i64>().ok().filter(|n| (0..=9_999).contains(n)));
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Day count from a civil date, after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some((era * 146_097 + day_of_era - 719_468) * DAY)
+}
+
 impl Registry {
     /// Everything that is wrong, all at once (R1).
     pub fn check(&self) -> Vec<RegistryProblem> {
@@ -218,6 +241,18 @@ mod tests {
             "assets.q.channels",
         ];
         assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn the_life_of_a_machine_began_with_its_youngest_component() {
+        let part =
+            |installed: &str| Component { name: "part".into(), installed: Some(installed.into()), running_hours: None };
+        let asset =
+            |dates: &[&str]| AssetSpec { components: dates.iter().map(|d| part(d)).collect(), ..AssetSpec::default() };
+        // date -u -d 2024-02-29 +%s
+        assert_eq!(asset(&["2019-12-01", "2024-02-29"]).installed(), Some(1_709_164_800_000_000));
+        assert_eq!(asset(&["1970-01-01"]).installed(), Some(0));
+        assert_eq!(asset(&["soon", "2024-13-01", "2024-01", "-1-1-1"]).installed(), None);
     }
 
     #[test]

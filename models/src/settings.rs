@@ -3,7 +3,8 @@
 //! Place in the flow: the agent reads them from its configuration, journals them as part of a generation and hands them
 //! to [`crate::Engine`]. What a person types (`"10s"`) is the agent's matter; this file knows only what must hold.
 //!
-//! S1: `slide` is a multiple of `pane`, `window` and `publish` are multiples of `slide`, a window has at most 64 slides.
+//! S1: `slide` is a multiple of `pane`, `window`, `publish` and `rul_step` are multiples of `slide`, a window has at most
+//! 64 slides.
 //! S2: an engine is built only from settings for which [`Settings::check`] finds nothing; it then never divides by zero
 //! and every queue in it has a bound.
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub mewma_lambda: f64,
     /// The largest share of monitored channels that may be imputed before there is no verdict, 0..1.
     pub max_imputed_share: f64,
+    /// Length of a step of an asset's life: what a learned prognosis sees at once, and what is kept for learning.
+    pub rul_step: Micros,
     /// A remaining useful life beyond this is "none: beyond horizon".
     pub rul_horizon: Micros,
     /// How long a condition must hold before its alarm is raised.
@@ -96,6 +99,7 @@ impl Default for Settings {
             false_alarms_per_asset_month: 0.1,
             mewma_lambda: 0.1,
             max_imputed_share: 0.34,
+            rul_step: 10 * MINUTE,
             rul_horizon: 365 * DAY,
             on_delay: 0,
             off_delay: 5 * MINUTE,
@@ -193,6 +197,9 @@ impl Settings {
                 check.problem("window", rule, duration(self.window), remedy);
             }
         }
+        if check.time("rul_step", self.rul_step, 1_000, 30 * DAY, d.rul_step) && slide {
+            check.multiple("rul_step", self.rul_step, "slide", self.slide);
+        }
         if slide && publish {
             check.multiple("publish", self.publish, "slide", self.slide);
         }
@@ -258,6 +265,7 @@ mod tests {
             pane: 7 * SECOND,
             window: 2 * HOUR,
             publish: 90 * SECOND,
+            rul_step: 100 * SECOND,
             deadband: f64::NAN,
             mewma_lambda: 0.0,
             max_channels: 0,
@@ -266,7 +274,10 @@ mod tests {
         };
         let problems = broken.check();
         let keys: Vec<_> = problems.iter().map(|p| p.key).collect();
-        assert_eq!(keys, ["slide", "window", "publish", "lateness", "mewma_lambda", "deadband", "max_channels"]);
+        assert_eq!(
+            keys,
+            ["slide", "window", "rul_step", "publish", "lateness", "mewma_lambda", "deadband", "max_channels"]
+        );
         let window = &problems[1];
         assert_eq!(window.rule, "must have at most 64 slides of 1min");
         assert_eq!((window.value.as_str(), window.remedy.as_str()), ("2h", "write \"64min\" or lengthen slide"));

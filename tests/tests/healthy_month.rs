@@ -30,7 +30,16 @@ fn core(settings: &Settings, registry: &Registry) -> Core {
         identity: Identity { site: name("plant"), agent: name("gw"), incarnation: 1 },
         topics: KafkaTopics::new(name("fettle")),
         key: None,
-        limits: Limits { batch: 1, commit_interval: 1, keep_bytes: 1, keep: 1, outbox_bytes: 1, evidence_bytes: 1 },
+        limits: Limits {
+            batch: 1,
+            commit_interval: 1,
+            keep_bytes: 1,
+            keep: 1,
+            outbox_bytes: 1,
+            evidence_bytes: 1,
+            lives_bytes: 1,
+        },
+        releases: fettle_agent::release::ReleasePolicy::default(),
     };
     Core::recover(&Model::default(), birth, generation).unwrap().0
 }

@@ -82,9 +82,10 @@ pub enum Label {
 pub struct Alert {
     /// The asset.
     pub asset: Name,
-    /// Which condition: `anomaly`, or `limit.<channel>` for a limit exceeded.
+    /// Which condition: `anomaly`, `limit.<channel>` for a limit exceeded, or `life`: what somebody said happened to the
+    /// machine itself, which is no alarm (always `labelled` and `normal`).
     pub condition: String,
-    /// Counts this condition's alarms on this asset, from 1.
+    /// Counts this condition's alarms on this asset, from 1; of `life`, which life.
     pub occurrence: u64,
     /// What changed.
     pub change: Change,
@@ -120,7 +121,7 @@ pub struct Alert {
     /// Who asked for the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// The command that this change confirms.
+    /// The command, or the event of the machine, that this change confirms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }

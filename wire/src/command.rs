@@ -7,10 +7,13 @@
 //! Must never carry a credential or anything that the agent would run.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Label;
+use crate::cbor;
+use crate::event::{self, EventKind, MAX_COMPONENTS};
 use crate::id::Name;
 use crate::json::{self, JsonError};
 use crate::time::{DAY, Micros};
@@ -66,6 +69,26 @@ pub enum Request {
         /// What it was.
         label: Label,
     },
+    /// Note what happened to the machine itself; see [`crate::event`].
+    Event {
+        /// The asset.
+        asset: Name,
+        /// What happened.
+        event: EventKind,
+        /// When, event time; without it, when the command reaches the agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Micros>,
+        /// The components that were replaced.
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "cbor::sequence_up_to::<MAX_COMPONENTS, _, _>"
+        )]
+        components: Vec<String>,
+        /// What else is to be said; at most [`MAX_COMMENT`] bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
     /// Take a quarantined asset into service with the channels it has shown.
     Adopt {
         /// The asset.
@@ -82,6 +105,7 @@ impl Request {
             | Self::Unshelve { asset, .. }
             | Self::Comment { asset, .. }
             | Self::Label { asset, .. }
+            | Self::Event { asset, .. }
             | Self::Adopt { asset } => asset,
         }
     }
@@ -127,6 +151,10 @@ impl Command {
             | Request::Unshelve { condition, .. }
             | Request::Comment { condition, .. }
             | Request::Label { condition, .. } => condition.len(),
+            Request::Event { components, note, .. } => {
+                event::check_texts(components, note.as_deref())?;
+                0
+            }
             Request::Adopt { .. } => 0,
         };
         if matches!(&self.request, Request::Comment { text, .. } if text.is_empty() || text.len() > MAX_COMMENT) {
@@ -208,6 +236,22 @@ mod tests {
         assert_eq!(comment("x".repeat(MAX_COMMENT)).check(), Ok(()));
         assert_eq!(comment("x".repeat(MAX_COMMENT + 1)).check(), Err("text_length"));
         assert_eq!(comment(String::new()).check(), Err("text_length"));
+    }
+
+    #[test]
+    fn an_event_says_what_it_says_within_bounds() {
+        let asset = Name::new("pump-1").unwrap();
+        let event = |components: Vec<String>, note: Option<String>| {
+            let request =
+                Request::Event { asset: asset.clone(), event: EventKind::Replaced, at: None, components, note };
+            Command { request, ..acknowledge() }
+        };
+        let least = event(Vec::new(), None);
+        assert!(least.encode().unwrap().contains(r#"{"event":{"asset":"pump-1","event":"replaced"}}"#));
+        assert_eq!(Command::decode(least.encode().unwrap().as_bytes()).unwrap(), least);
+        assert_eq!(event(Vec::new(), Some("x".repeat(MAX_COMMENT + 1))).check(), Err("text_length"));
+        let many = event(alloc::vec!["x".into(); 1_000], None).encode().unwrap();
+        assert!(Command::decode(many.as_bytes()).unwrap_err().to_string().contains("too_many_components"));
     }
 
     #[test]

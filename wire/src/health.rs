@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
+use crate::release::ReleaseRef;
 use crate::time::Micros;
 
 /// Summary of one channel over one window, in SI units of `unit`.
@@ -60,6 +61,15 @@ pub struct Contribution {
     pub expected: f64,
     /// SI unit, UCUM code.
     pub unit: String,
+}
+
+/// How much one input moves a release's word on the remaining life.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RulContribution {
+    /// The channel, or `age`.
+    pub channel: String,
+    /// Seconds by which remaining life is longer (shorter if negative) than with a healthy machine's values in its place.
+    pub moves: f64,
 }
 
 /// Why no verdict can be given.
@@ -188,6 +198,18 @@ pub struct Health {
     /// Data-quality flags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
+    /// The release that told the remaining life; absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseRef>,
+    /// What moved a release's word on the remaining life, strongest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rul_contributions: Vec<RulContribution>,
+    /// Which of the asset's lives the window ends in, from 1; a failure or a replacement ends one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<u64>,
+    /// Seconds from the beginning of that life to the window's end; absent where the beginning is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<f64>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The contract between fettle's processes: every type that crosses a process boundary, its codec, its topic names.
 //!
-//! A node's frame comes in as CBOR over MQTT ([`frame`]) and is confirmed by [`confirm`]; what the agent concludes goes
+//! A node's frame comes in as CBOR over MQTT ([`frame`]) and is confirmed by [`confirm`]; what happened to a machine comes
+//! the same way ([`event`]); what the agent concludes goes
 //! out as JSON over Kafka: an [`alert`], [`health`], [`ledger`] or [`evidence`] body inside the envelope of [`record`]; a [`command`]
 //! comes back. [`id`], [`time`] and [`unit`] are the words they are written in, [`topic`] says where they travel,
 //! [`cbor`] and [`json`] are the two codecs.
@@ -23,6 +24,7 @@ pub mod alert;
 pub mod cbor;
 pub mod command;
 pub mod confirm;
+pub mod event;
 pub mod evidence;
 pub mod frame;
 pub mod health;
@@ -30,6 +32,7 @@ pub mod id;
 pub mod json;
 pub mod ledger;
 pub mod record;
+pub mod release;
 pub mod time;
 pub mod topic;
 pub mod unit;
@@ -37,12 +40,14 @@ pub mod unit;
 pub use alert::{AlarmState, Alert, Change, Label, Priority};
 pub use command::{Command, Request};
 pub use confirm::Durable;
+pub use event::{AssetEvent, EventKind};
 pub use evidence::{Evidence, Occasion};
 pub use frame::{Frame, Quality, Waveform};
-pub use health::{Contribution, Health, Indicator, NoVerdict, Rul, Verdict};
+pub use health::{Contribution, Health, Indicator, NoVerdict, Rul, RulContribution, Verdict};
 pub use id::{Name, NameError};
 pub use ledger::{LedgerEntry, NodeAccount, Tally};
 pub use record::{Envelope, Identity, Lane, RecordId};
+pub use release::{Mode, ReleasePart, ReleaseRef, Rollout};
 pub use time::{Arrival, ClockQuality, Micros};
 pub use unit::Unit;
 

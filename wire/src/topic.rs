@@ -26,6 +26,11 @@ pub enum Native<'a> {
         /// The channel.
         channel: &'a str,
     },
+    /// `fettle/1/<site>/<asset>/event`: what happened to the machine itself.
+    Event {
+        /// The asset.
+        asset: &'a str,
+    },
     /// `fettle/1/<site>/<asset>/durable`: our own confirmation.
     Durable {
         /// The asset.
@@ -46,14 +51,19 @@ pub fn waveform(site: &str, asset: &str, channel: &str) -> String {
     format!("{MQTT_ROOT}/{site}/{asset}/{channel}/waveform")
 }
 
+/// Where it is told what happened to the machine itself.
+pub fn event(site: &str, asset: &str) -> String {
+    format!("{MQTT_ROOT}/{site}/{asset}/event")
+}
+
 /// Where the agent confirms what is on disk.
 pub fn durable(site: &str, asset: &str) -> String {
     format!("{MQTT_ROOT}/{site}/{asset}/durable")
 }
 
-/// The filters that an agent of `site` subscribes to for nodes with our firmware.
-pub fn agent_filters(site: &Name) -> [String; 2] {
-    [format!("{MQTT_ROOT}/{site}/+"), format!("{MQTT_ROOT}/{site}/+/+/waveform")]
+/// The filters that an agent of `site` subscribes to in our own tree.
+pub fn agent_filters(site: &Name) -> [String; 3] {
+    ["+", "+/+/waveform", "+/event"].map(|below| format!("{MQTT_ROOT}/{site}/{below}"))
 }
 
 /// Takes a topic of our own tree apart; `None` for every other topic. Asset and channel are not checked to be names.
@@ -62,6 +72,7 @@ pub fn parse<'a>(site: &str, topic: &'a str) -> Option<Native<'a>> {
     let mut levels = rest.split('/');
     match (levels.next(), levels.next(), levels.next(), levels.next()) {
         (Some(asset), None, None, None) => Some(Native::Readings { asset }),
+        (Some(asset), Some("event"), None, None) => Some(Native::Event { asset }),
         (Some(asset), Some("durable"), None, None) => Some(Native::Durable { asset }),
         (Some(asset), Some(channel), Some("waveform"), None) => Some(Native::Waveform { asset, channel }),
         _ => None,
@@ -99,6 +110,14 @@ impl KafkaTopics {
     pub fn commands(&self) -> String {
         format!("{}.commands", self.prefix)
     }
+    /// Parts of release files, CBOR, key hash/index, compacted.
+    pub fn releases(&self) -> String {
+        format!("{}.releases", self.prefix)
+    }
+    /// What each class of machines is to run, JSON, key class, compacted.
+    pub fn rollouts(&self) -> String {
+        format!("{}.rollouts", self.prefix)
+    }
     /// What the fleet gateways know, compacted.
     pub fn fleet(&self) -> String {
         format!("{}.fleet", self.prefix)
@@ -113,6 +132,11 @@ pub fn asset_key(site: &str, asset: &str) -> String {
 /// The key of ledger entries.
 pub fn ledger_key(site: &str, agent: &str, asset: &str) -> String {
     format!("{site}/{agent}/{asset}")
+}
+
+/// The key of a part of a release file.
+pub fn part_key(hash: &str, index: u32) -> String {
+    format!("{hash}/{index}")
 }
 
 /// The key of commands.
@@ -132,6 +156,8 @@ mod tests {
         assert_eq!(parse("s", &waveform("s", "a", "c")), Some(Native::Waveform { asset: "a", channel: "c" }));
         assert_eq!(durable("s", "a"), "fettle/1/s/a/durable");
         assert_eq!(parse("s", &durable("s", "a")), Some(Native::Durable { asset: "a" }));
+        assert_eq!(event("s", "a"), "fettle/1/s/a/event");
+        assert_eq!(parse("s", &event("s", "a")), Some(Native::Event { asset: "a" }));
         // A channel may have the name of a kind of topic.
         let odd = waveform("s", "durable", "waveform");
         assert_eq!(parse("s", &odd), Some(Native::Waveform { asset: "durable", channel: "waveform" }));
@@ -154,6 +180,7 @@ mod tests {
             "fettle/1/s/a/c/wave",
             "fettle/1/s/a/c/waveform/",
             "fettle/1/s/a/durable/",
+            "fettle/1/s/a/event/",
         ] {
             assert_eq!(parse("s", topic), None, "{topic}");
         }
@@ -164,13 +191,14 @@ mod tests {
     #[test]
     fn the_filters_see_what_nodes_send_and_not_our_own_confirmations() {
         let site = Name::new("s").unwrap();
-        let [frames, waveforms] = agent_filters(&site);
+        let [frames, waveforms, events] = agent_filters(&site);
         assert_eq!((frames.as_str(), waveforms.as_str()), ("fettle/1/s/+", "fettle/1/s/+/+/waveform"));
         let sees = |filter: &str, topic: &str| {
             filter.split('/').count() == topic.split('/').count()
                 && filter.split('/').zip(topic.split('/')).all(|(f, t)| f == "+" || f == t)
         };
         assert!(sees(&frames, &readings("s", "a")) && sees(&waveforms, &waveform("s", "a", "c")));
+        assert!(sees(&events, &event("s", "a")) && !sees(&events, &durable("s", "a")));
         assert!(!sees(&frames, &durable("s", "a")) && !sees(&waveforms, &durable("s", "a")));
     }
 

@@ -14,9 +14,9 @@ use ed25519_dalek::SigningKey;
 use fettle_wire::evidence::{Line, Spectrum};
 use fettle_wire::time::{MINUTE, SECOND};
 use fettle_wire::{
-    AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Evidence, Frame, Health,
-    Identity, Indicator, Label, Lane, LedgerEntry, Name, NodeAccount, Occasion, Priority, Quality, Request, Rul, Tally,
-    Verdict, Waveform, json,
+    AlarmState, Alert, AssetEvent, Change, ClockQuality, Command, Contribution, Durable, Envelope, EventKind, Evidence,
+    Frame, Health, Identity, Indicator, Label, Lane, LedgerEntry, Name, NodeAccount, Occasion, Priority, Quality,
+    Request, Rul, Tally, Verdict, Waveform, json,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -101,6 +101,23 @@ fn a_confirmation() {
     golden("durable.cbor", &durable.encode().expect("encodable"), |bytes| {
         let durable = Durable::decode(bytes).expect("a confirmation");
         (pretty(&durable), durable.encode().expect("encodable"))
+    });
+}
+
+#[test]
+fn an_event_of_a_machine() {
+    let event = AssetEvent {
+        version: 1,
+        id: "plc-7/2026-11-21/3".into(),
+        kind: EventKind::Failed,
+        at: Some(NOW),
+        components: vec!["bearing_de".into()],
+        note: Some("seized".into()),
+        person: None,
+    };
+    golden("event.cbor", &event.encode().expect("encodable"), |bytes| {
+        let event = AssetEvent::decode(bytes).expect("an event");
+        (pretty(&event), event.encode().expect("encodable"))
     });
 }
 
@@ -198,8 +215,14 @@ fn an_envelope_with_a_health_record() {
         },
         indicators: vec![indicator],
         flags: vec![],
+        release: None,
+        rul_contributions: Vec::new(),
+        life: None,
+        age: None,
     };
     golden_envelope("envelope-health.json", Lane::Health, false, &health);
+    let lived = Health { life: Some(3), age: Some(7_776_000.5), ..health };
+    golden_envelope("envelope-health-life.json", Lane::Health, false, &lived);
 }
 
 #[test]
@@ -284,6 +307,14 @@ fn commands() {
     let text = "seal replaced on Friday".into();
     let comment = Request::Comment { asset: asset.clone(), condition: condition.clone(), occurrence: 2, text };
     golden_command("command-comment.json", comment);
+    let event = Request::Event {
+        asset: asset.clone(),
+        event: EventKind::MaintenanceDone,
+        at: Some(NOW - 60 * MINUTE),
+        components: vec!["bearing_de".into(), "seal".into()],
+        note: Some("done on Friday".into()),
+    };
+    golden_command("command-event.json", event);
     let label = Request::Label { asset, condition, occurrence: 2, label: Label::MaintenanceDone };
     golden_command("command-label.json", label);
 }

@@ -10,7 +10,7 @@ mod samples;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use fettle_wire::{Alert, Command, Durable, Envelope, Evidence, Frame, Health, LedgerEntry, cbor, json};
+use fettle_wire::{Alert, AssetEvent, Command, Durable, Envelope, Evidence, Frame, Health, LedgerEntry, cbor, json};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -79,6 +79,7 @@ fn decode_all(bytes: &[u8]) {
     };
     check("frame", peak(|| Frame::decode(bytes)));
     check("confirmation", peak(|| Durable::decode(bytes)));
+    check("event", peak(|| AssetEvent::decode(bytes)));
     check("health in CBOR", peak(|| cbor::decode::<Skipped>(bytes, bytes.len())));
     check("envelope", peak(|| Envelope::decode(bytes)));
     check("command", peak(|| Command::decode(bytes)));

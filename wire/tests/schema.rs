@@ -113,9 +113,12 @@ fn health_records_fit_their_schema_and_wrong_ones_do_not() {
         ("/rul", value!({"kind": "none"})),
         ("/indicators/0/variance", value!(-1)),
         ("/revision", value!(0.5)),
+        ("/life", value!(0)),
+        ("/age", value!(-1.0)),
     ];
-    let good = &golden("envelope-health")["body"];
+    let good = &golden("envelope-health-life")["body"];
     wrong_samples_are_refused(&schema, include_str!("../schema/health.schema.json"), good, &wrong);
+    assert!(schema.is_valid(&golden("envelope-health")["body"]), "without a life");
 }
 
 #[test]
@@ -166,7 +169,9 @@ fn commands_fit_their_schema_and_wrong_ones_do_not() {
     ];
     let text = include_str!("../schema/command.schema.json");
     wrong_samples_are_refused(&schema, text, &golden("command-acknowledge"), &wrong);
-    for other in ["command-adopt", "command-shelve", "command-unshelve", "command-comment", "command-label"] {
+    for other in
+        ["command-adopt", "command-shelve", "command-unshelve", "command-comment", "command-label", "command-event"]
+    {
         assert!(schema.is_valid(&golden(other)), "{other}");
     }
 }

@@ -76,7 +76,9 @@ fn birth(commit_interval: u64) -> Birth {
             keep: i64::MAX,
             outbox_bytes: 1 << 26,
             evidence_bytes: 1 << 26,
+            lives_bytes: 8 << 20,
         },
+        releases: fettle_agent::release::ReleasePolicy::default(),
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 use fettle_models::{Registry, Settings};
 use fettle_wire::{Name, Unit};
 
+use crate::release::ReleasePolicy;
+
 /// One agent's configuration.
 #[derive(Debug, Clone)]
 pub struct Checked {
@@ -38,6 +40,10 @@ pub struct Checked {
     pub outbox: OutboxConfig,
     /// Bytes of raw samples around alarms that are kept.
     pub evidence_bytes: u64,
+    /// Whose models may speak here, and on which conditions.
+    pub releases: ReleasePolicy,
+    /// Bytes of machines' lives that are kept for learning.
+    pub lives_bytes: u64,
     /// How often each asset's account goes to Kafka.
     pub ledger_interval: Duration,
     /// Where metrics, health and status are served; loopback.

@@ -1,4 +1,4 @@
-//! The sections `[engine]` and `[waveform]`: what is typed becomes [`Settings`], whose own rules then judge it.
+//! The sections `[engine]`, `[waveform]` and `[lives]`: what is typed becomes [`Settings`], whose own rules then judge it.
 
 use std::time::Duration;
 
@@ -14,6 +14,10 @@ use super::raw::{Rule, Section, number, whole};
 pub(super) fn engine(section: &Section<'_, '_>) -> Settings {
     let mut settings = Settings::default();
     spans(section, &mut settings);
+    if !section.has("rul_step") && settings.slide > 0 {
+        // The default must fit any slide: the next multiple of it.
+        settings.rul_step = (settings.rul_step + settings.slide - 1) / settings.slide * settings.slide;
+    }
     numbers(section, &mut settings);
     let remedy = "write \"quarantine\": unknown assets are counted, listed and taken into service by a command";
     let unknown = section.get("unknown", Rule("must be quarantine or adopt", remedy), |v| match v.as_str()? {
@@ -62,6 +66,26 @@ pub(super) fn waveform(
     evidence
 }
 
+/// Reads `[lives]`: how many bytes of machines' lives are kept for learning.
+pub(super) fn lives(section: &Section<'_, '_>, journal: &JournalConfig, outbox: &OutboxConfig, evidence: u64) -> u64 {
+    let is_typed = section.has("max_bytes");
+    let lives = bytes(section, "max_bytes", 64 << 10, (8 << 20).min(journal.max_bytes / 32));
+    let others = journal.keep_bytes.saturating_add(outbox.max_bytes).saturating_add(evidence);
+    let (room, sum) = (journal.max_bytes / 4 * 3, others.saturating_add(lives));
+    // Where the others alone are too much, that has been said. What was configured before there were lives, and fills
+    // the room to the byte, goes on: the default takes what is left.
+    if is_typed && others <= room && sum > room {
+        let rule = format!(
+            "journal.keep_bytes + outbox.max_bytes + waveform.evidence_bytes + lives.max_bytes = {} must fit into three quarters of journal.max_bytes, {}",
+            show_size(sum),
+            show_size(room)
+        );
+        section.report("max_bytes", Rule(&rule, "raise journal.max_bytes or lower one of the four"));
+    }
+    section.finish();
+    if is_typed { lives } else { lives.min(room.saturating_sub(others).max(64 << 10)) }
+}
+
 fn spans(section: &Section<'_, '_>, settings: &mut Settings) {
     let rule = format!("must be a duration: {DURATION_FORM}");
     for (key, field) in [
@@ -73,6 +97,7 @@ fn spans(section: &Section<'_, '_>, settings: &mut Settings) {
         ("idle", &mut settings.idle),
         ("publish", &mut settings.publish),
         ("max_ahead", &mut settings.max_ahead),
+        ("rul_step", &mut settings.rul_step),
         ("rul_horizon", &mut settings.rul_horizon),
         ("on_delay", &mut settings.on_delay),
         ("off_delay", &mut settings.off_delay),

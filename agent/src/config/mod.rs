@@ -12,6 +12,7 @@ pub mod error;
 pub mod quantity;
 mod raw;
 mod registry;
+mod releases;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,7 @@ fn compile_root(root: &Section<'_, '_>, file: &Path, folder: &Path) -> (Checked,
     let outbox = compile::outbox(&root.section("outbox"), &journal);
     let mut engine = engine::engine(&root.section("engine"));
     let evidence_bytes = engine::waveform(&root.section("waveform"), &journal, &outbox, &mut engine);
+    let lives_bytes = engine::lives(&root.section("lives"), &journal, &outbox, evidence_bytes);
     let registry_file = compile::registry_file(root, folder);
     let registry = match registry_file {
         Some(_) => Registry::default(),
@@ -77,6 +79,8 @@ fn compile_root(root: &Section<'_, '_>, file: &Path, folder: &Path) -> (Checked,
         outbox,
         journal,
         evidence_bytes,
+        releases: releases::releases(&root.section("releases")),
+        lives_bytes,
         ledger_interval: compile::ledger(&root.section("ledger")),
         http_listen: compile::http(&root.section("http")),
         clock: compile::clock(&root.section("clock")),
@@ -180,7 +184,7 @@ mod tests {
     fn a_small_store_shrinks_what_it_keeps_by_itself() {
         let checked = load_text(&format!("{MINIMAL}[journal]\nmax_bytes = \"64MiB\"\n")).unwrap();
         assert_eq!((checked.journal.keep_bytes, checked.outbox.max_bytes), (32 << 20, 8 << 20));
-        assert_eq!(checked.evidence_bytes, 4 << 20);
+        assert_eq!((checked.evidence_bytes, checked.lives_bytes), (4 << 20, 2 << 20));
     }
 
     #[test]
@@ -197,7 +201,7 @@ mod tests {
         );
         let minimal = load_text(MINIMAL).unwrap();
         assert_eq!((checked.journal, checked.outbox), (minimal.journal, minimal.outbox));
-        assert_eq!(checked.evidence_bytes, minimal.evidence_bytes);
+        assert_eq!((checked.evidence_bytes, checked.lives_bytes), (minimal.evidence_bytes, 8 << 20));
         let inline = registry.replacen("generation", "site = \"a\"\nagent = \"b\"\nstore = \"s\"\ngeneration", 1);
         let rest = "[mqtt]\nhost = \"h\"\n[kafka]\nbrokers = \"k:9092\"\n";
         let checked = load_text(&format!("{inline}{rest}")).unwrap_or_else(|e| panic!("{e}"));
@@ -230,6 +234,7 @@ mod tests {
             "journal",
             "outbox",
             "waveform",
+            "lives",
             "ledger",
             "http",
             "clock",

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use fettle_models::indicate::waveform::Block;
-use fettle_models::{Act, Reading, Source, WaveformBlock};
+use fettle_models::{Act, Happened, Reading, Source, WaveformBlock};
+use fettle_wire::cbor::CborError;
 use fettle_wire::frame::FrameError;
 use fettle_wire::time::DAY;
 use fettle_wire::topic::{self, Native};
-use fettle_wire::{ClockQuality, Command, Frame, Name, Quality, RecordId, Request, Tally, Waveform, json};
+use fettle_wire::{AssetEvent, ClockQuality, Command, Frame, Name, Quality, RecordId, Request, Tally, Waveform, json};
 
 use super::Core;
 use super::generation::Generation;
@@ -46,8 +47,9 @@ impl Core {
             }
             Entry::Command { partition, offset, payload, .. } => self.apply_command(*partition, *offset, payload),
             Entry::Generation { payload, .. } => self.apply_generation(payload),
+            Entry::Release { payload, .. } => self.apply_release(payload),
             // Nothing in this engine version depends on these; they are kept for the one that does.
-            Entry::Release { .. } | Entry::RemoteScore { .. } | Entry::Label { .. } => {}
+            Entry::RemoteScore { .. } | Entry::Label { .. } => {}
         }
         self.emit_outputs();
     }
@@ -65,7 +67,7 @@ impl Core {
     }
 
     /// Whether the shared state still lacks the batch being applied; notes the change if so.
-    fn shared_open(&mut self) -> bool {
+    pub(super) fn shared_open(&mut self) -> bool {
         let open = !self.replaying || self.shared_batch < self.journal.applying();
         if open {
             self.change_shared();
@@ -74,7 +76,7 @@ impl Core {
     }
 
     /// Notes that the shared state changes in the batch being applied. Until then its snapshot held everything (J4).
-    fn change_shared(&mut self) {
+    pub(super) fn change_shared(&mut self) {
         if !std::mem::replace(&mut self.shared_dirty, true) {
             self.shared_batch = self.shared_batch.max(self.journal.applying().saturating_sub(1));
         }
@@ -89,6 +91,7 @@ impl Core {
         match topic::parse(&self.identity.site, message.topic) {
             Some(Native::Readings { asset }) => self.native(asset, None, message),
             Some(Native::Waveform { asset, channel }) => self.native(asset, Some(channel), message),
+            Some(Native::Event { asset }) => self.event(asset, message),
             Some(Native::Durable { .. }) => {}
             None => self.foreign(message),
         }
@@ -192,6 +195,47 @@ impl Core {
         self.bury(reason, detail, message.topic, message.payload);
     }
 
+    /// A message that tells what happened to a machine itself. It is no reading: accounts of readings do not count it.
+    fn event(&mut self, asset: &str, message: &MessageRef<'_>) {
+        let event = match event_of(message) {
+            Ok(event) => event,
+            Err((reason, detail)) => {
+                if self.shared_open() {
+                    self.shared.events.count(Err(reason));
+                    self.bury(reason, detail, message.topic, message.payload);
+                }
+                return;
+            }
+        };
+        let AssetEvent { id, kind, at, components, note, person, .. } = &event;
+        let (note, by) = (note.as_deref(), person.as_deref());
+        let outcome = self.happened(asset, &Happened { kind: *kind, at: *at, components, note, by, id });
+        if let Err(reason) = outcome
+            && reason != "duplicate"
+        {
+            self.bury(reason, format!("asset {asset:?}, event {id:?}"), message.topic, message.payload);
+        }
+    }
+
+    /// Takes in what happened to a machine, and counts it.
+    fn happened(&mut self, asset: &str, event: &Happened<'_>) -> Result<(), &'static str> {
+        let shared_open = self.shared_open();
+        // What becomes of it depends on the asset, too; with the shared snapshot in this commit no replay counts again.
+        self.pending.structural = true;
+        if self.slots.get(asset).is_some_and(|slot| !self.slot_open(slot)) {
+            return Ok(());
+        }
+        let outcome = self.engine.happened(&self.now, asset, event, &mut self.outputs);
+        if shared_open {
+            self.shared.events.count(outcome);
+        }
+        if outcome.is_ok() {
+            self.touch(asset);
+            self.emit_outputs();
+        }
+        outcome.map(|_| ())
+    }
+
     /// A message of a foreign publisher.
     fn foreign(&mut self, message: &MessageRef<'_>) {
         let templates = std::mem::take(&mut self.templates);
@@ -261,6 +305,9 @@ impl Core {
             self.change_shared();
         }
         self.pending.structural |= !gone.is_empty();
+        if !self.replaying {
+            gone.iter().for_each(|asset| self.lives.retire(asset));
+        }
         self.pending.snapshots.extend(gone);
     }
 
@@ -331,6 +378,10 @@ impl Core {
             Request::Label { asset, condition, occurrence, label } => {
                 self.act(&command, asset, condition, Act::Label { occurrence: *occurrence, label: *label })
             }
+            Request::Event { asset, event, at, components, note } => {
+                let (note, by) = (note.as_deref(), Some(command.issuer.as_str()));
+                self.happened(asset, &Happened { kind: *event, at: *at, components, note, by, id: &command.id })
+            }
             Request::Adopt { asset } => {
                 if shared_open {
                     self.engine.adopt(asset)?;
@@ -382,12 +433,25 @@ fn block_of<'a>(frame: &Frame<'a>, waveform: &Waveform<'a>) -> Block<'a> {
     Block { boot: frame.boot, sequence: frame.sequence, uptime: frame.uptime, rate, scale, offset, samples }
 }
 
+/// The event in a message, or why there is none.
+fn event_of(message: &MessageRef<'_>) -> Result<AssetEvent, (&'static str, String)> {
+    if message.oversize.is_some() {
+        return Err(("oversized", "larger than mqtt.max_packet".to_owned()));
+    }
+    let event = AssetEvent::decode(message.payload).map_err(|e| match e {
+        CborError::TooLarge(..) => ("oversized", e.to_string()),
+        CborError::Malformed(_) => ("malformed_cbor", e.to_string()),
+    })?;
+    event.check().map_err(|reason| (reason, format!("event {:?}", event.id)))?;
+    Ok(event)
+}
+
 fn reason_of(error: &FrameError) -> &'static str {
     match error {
         FrameError::Version(_) => "schema_version",
         FrameError::Channels(_) => "too_many_channels",
         FrameError::Empty => "empty",
-        FrameError::Cbor(fettle_wire::cbor::CborError::TooLarge(..)) => "oversized",
+        FrameError::Cbor(CborError::TooLarge(..)) => "oversized",
         FrameError::Cbor(_) | FrameError::Index(..) | FrameError::Oldest | FrameError::Waveform => "malformed_cbor",
     }
 }

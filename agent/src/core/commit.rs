@@ -12,11 +12,13 @@ use fettle_wire::{Lane, Name};
 
 use super::dead::{DeadLetter, MAX_DEAD};
 use super::evidence::Kept;
-use super::{Core, Effect};
+use super::{Core, Effect, lives};
 use crate::journal::entry::{Entry, Header};
 use crate::journal::snapshot::{self, AssetSnapshot, Bytes, SharedSnapshot};
 use crate::journal::store::Write;
-use crate::journal::{self, SEAL_BYTES, SHARED_KEY, batch_key, dead_key, evidence_key, seal, snapshot_key};
+use crate::journal::{
+    self, SEAL_BYTES, SHARED_KEY, batch_key, dead_key, evidence_key, release_key, seal, snapshot_key,
+};
 use crate::outbox::{LANES, record};
 
 /// How long deletions alone may wait for a commit, microseconds.
@@ -53,6 +55,8 @@ pub(super) struct Batch {
     pub(super) dead: Vec<DeadLetter>,
     /// Raw samples around alarms.
     pub(super) captures: Vec<Kept>,
+    /// Release files that come and go: content hash and bytes.
+    pub(super) files: Vec<(String, Option<Vec<u8>>)>,
     /// An alarm was raised.
     pub(super) urgent: bool,
     /// The shared snapshot must go with this commit.
@@ -237,6 +241,19 @@ impl Core {
             for number in self.evidence.wrote(bytes, self.limits.evidence_bytes) {
                 self.pending.writes.push(Write::Delete(evidence_key(number).to_vec()));
             }
+        }
+        for (hash, file) in std::mem::take(&mut self.pending.files) {
+            match file {
+                Some(bytes) => drop(self.put(&release_key(&hash), &bytes)),
+                None => self.pending.writes.push(Write::Delete(release_key(&hash))),
+            }
+        }
+        for (life, part, payload) in self.lives.changed() {
+            let bytes = self.put(&lives::stored::key(life, part), &payload);
+            self.lives.wrote(life, part, bytes);
+        }
+        for (life, part) in self.lives.give_up(self.limits.lives_bytes) {
+            self.pending.writes.push(Write::Delete(lives::stored::key(life, part).to_vec()));
         }
         for asset in std::mem::take(&mut self.pending.retired) {
             self.pending.writes.push(Write::Delete(snapshot_key(&asset)));

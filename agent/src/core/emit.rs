@@ -39,7 +39,13 @@ impl Core {
                     self.emit(Lane::Evidence, &evidence.asset, &about, &*evidence);
                 }
                 // What is replayed lies in the store already.
-                Output::Capture(_) if self.replaying => {}
+                Output::Capture(_) | Output::LifeStep(_) | Output::LifeEvent(_) if self.replaying => {}
+                Output::LifeStep(step) => {
+                    self.lives.step(&step, self.generation.registry.assets.get(&step.asset));
+                }
+                Output::LifeEvent(event) => {
+                    self.lives.event(&event, self.generation.registry.assets.get(&event.asset));
+                }
                 Output::Capture(capture) => self.pending.captures.push((*capture).into()),
                 Output::Health(health) => {
                     let (end, revision) = (health.window_end.to_be_bytes(), health.revision.to_be_bytes());

@@ -21,7 +21,9 @@ pub mod dead;
 mod emit;
 pub mod evidence;
 pub mod generation;
+pub mod lives;
 mod recover;
+mod release;
 mod slot;
 
 use std::collections::VecDeque;
@@ -36,8 +38,10 @@ use crate::acquire::template::Templates;
 use crate::journal::entry::{Entry, EntryError, Message, Stored};
 use crate::journal::snapshot::Shared;
 use crate::outbox::{LANES, Outbox};
+use crate::release::ReleasePolicy;
 use commit::{Batch, Journal};
 use generation::Generation;
+use release::Releases;
 use slot::Slots;
 
 pub use commit::JournalStatus;
@@ -61,6 +65,14 @@ pub enum Event {
         /// JSON of a command, or empty.
         payload: Vec<u8>,
     },
+    /// A record of `fettle.rollouts`: JSON of a [`fettle_wire::Rollout`].
+    Rollout(Vec<u8>),
+    /// A release file that was asked for ([`Effect::Fetch`]); a child could open it.
+    Release(Vec<u8>),
+    /// A release that was asked for is not to be had: its content hash, and why, in one word.
+    ReleaseRefused(String, String),
+    /// The active release of a class must not speak any longer; why, in one word.
+    RollBack(String, &'static str),
     /// A new configuration, already checked.
     Reload(Box<Generation>, Limits),
     /// Kafka has the record.
@@ -89,6 +101,8 @@ pub enum Effect {
     },
     /// Hand this record to Kafka; it lies in the store.
     Produce(Lane, u64),
+    /// Look for the release file with this content hash.
+    Fetch(String),
     /// Hand this alarm to Kafka although its commit has not succeeded yet.
     ProduceEarly {
         /// The sequence in the lane of alarms.
@@ -115,6 +129,8 @@ pub struct Limits {
     pub outbox_bytes: u64,
     /// Bytes of raw samples around alarms that are kept.
     pub evidence_bytes: u64,
+    /// Bytes of machines' lives that are kept for learning.
+    pub lives_bytes: u64,
 }
 
 /// What the core was born with.
@@ -127,6 +143,8 @@ pub struct Birth {
     pub key: Option<SigningKey>,
     /// Bounds.
     pub limits: Limits,
+    /// What is asked of releases.
+    pub releases: ReleasePolicy,
 }
 
 /// The agent's decisions.
@@ -149,6 +167,8 @@ pub struct Core {
     /// Next sequence of each lane, including records of the pending batch.
     lanes: [u64; LANES],
     evidence: evidence::Index,
+    releases: Releases,
+    lives: lives::Lives,
     now: Arrival,
     outputs: Vec<Output>,
     /// Alarms that left before their commit and were delivered before it, too.
@@ -171,9 +191,14 @@ impl Core {
                 if ledger || self.engine.pending() {
                     self.record(Entry::Tick { arrival: self.now, ledger });
                 }
+                self.judge_releases();
                 self.confirm_due(effects);
                 self.send(effects);
             }
+            Event::Rollout(payload) => self.roll_out(&payload, effects),
+            Event::Release(bytes) => self.take_release(bytes),
+            Event::ReleaseRefused(hash, reason) => self.refuse_release(hash, reason),
+            Event::RollBack(class, reason) => self.roll_back(class, reason),
             Event::Command { partition, offset, payload } => {
                 if self.shared.offsets.get(&partition).is_none_or(|next| offset >= *next) {
                     self.record(Entry::Command { arrival: self.now, partition, offset, payload });
@@ -318,6 +343,11 @@ impl Core {
     /// The raw samples kept, for status.
     pub fn evidence(&self) -> evidence::EvidenceStatus {
         self.evidence.status()
+    }
+
+    /// The lives recorded, for status.
+    pub fn lives(&self) -> &lives::Lives {
+        &self.lives
     }
 
     /// The generation in force.

@@ -7,8 +7,9 @@ use fettle_wire::{Arrival, Lane};
 
 use super::commit::{Batch, Journal, Mark};
 use super::generation::Generation;
+use super::release::Releases;
 use super::slot::{Slot, Slots};
-use super::{Birth, Core, Limits, evidence};
+use super::{Birth, Core, Limits, evidence, lives};
 use crate::acquire::template::Templates;
 use crate::journal::entry::{EntryError, Header, next_stored};
 use crate::journal::snapshot::{self, AssetSnapshot, SharedSnapshot, asset_of};
@@ -67,6 +68,7 @@ impl Core {
         let mut recovered = Recovered::default();
         let (mut core, replay_from) = Self::from_snapshots(store, birth, &generation)?;
         core.journal.replay_from = replay_from.unwrap_or(0);
+        core.load_releases(store)?;
         core.replay_batches(store, replay_from, &mut recovered)?;
         let replaced = core.load_outbox(store, &mut recovered)?;
         core.load_marks(store)?;
@@ -134,6 +136,8 @@ impl Core {
             outputs: Vec::new(),
             early: std::collections::VecDeque::new(),
             evidence: load_evidence(store)?,
+            releases: Releases::new(birth.releases),
+            lives: load_lives(store)?,
             replaying: true,
             observed: None,
         };
@@ -285,6 +289,16 @@ fn load_evidence(store: &dyn Store) -> Result<evidence::Index, StoreError> {
     Ok(index)
 }
 
+/// What lives the store holds.
+fn load_lives(store: &dyn Store) -> Result<lives::Lives, StoreError> {
+    let mut found = lives::Lives::default();
+    store.scan(&lives::stored::key(0, lives::stored::Part::HEAD), b"m", &mut |key, value| {
+        found.found(key, value);
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
 fn first_batch(store: &dyn Store) -> Result<Option<u64>, StoreError> {
     let mut first = None;
     store.scan(&batch_key(0), &[b'z' + 1], &mut |key, _| {
@@ -312,6 +326,7 @@ impl Limits {
             keep: i64::try_from(config.journal.keep.as_micros()).unwrap_or(i64::MAX),
             outbox_bytes: config.outbox.max_bytes,
             evidence_bytes: config.evidence_bytes,
+            lives_bytes: config.lives_bytes,
         }
     }
 }

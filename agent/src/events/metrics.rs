@@ -7,6 +7,7 @@ use fettle_wire::time::SECOND;
 
 use super::Kind::{self, Counter, Gauge, Summary};
 use super::{Metric, Read, Samples};
+use crate::status::releases::RunStatus;
 use crate::status::report::{LaneStatus, Report};
 
 /// Every metric.
@@ -45,6 +46,10 @@ pub static METRICS: &[Metric] = &[
     gauge("fettle_agent_kafka_lag_seconds", "Age of the oldest record in the outbox; 0 when it is empty.", |r| r.kafka.lag_oldest_s.unwrap_or(0.0)),
     counter("fettle_agent_commands_applied_total", "Commands applied.", |r| count(r.kafka.commands_applied)),
     family(Counter, "fettle_agent_commands_refused_total", "Commands refused, by reason.", &["reason"], |r, s| by_reason(&r.kafka.commands_refused, s)),
+    counter("fettle_agent_machine_events_taken_total", "Events of machines (failed, replaced, maintenance done) taken.", |r| count(r.events.taken)),
+    counter("fettle_agent_machine_events_late_total", "Of those, the ones told after what they are about was final.", |r| count(r.events.late)),
+    counter("fettle_agent_machine_events_duplicate_total", "Events of machines known already.", |r| count(r.events.duplicate)),
+    family(Counter, "fettle_agent_machine_events_refused_total", "Events of machines that could not be taken, by reason.", &["reason"], |r, s| by_reason(&r.events.refused, s)),
     counter("fettle_agent_journal_batches_total", "Batches stepped through the core.", |r| count(r.journal.batches)),
     counter("fettle_agent_journal_entries_total", "Entries written to the journal.", |r| count(r.journal.entries)),
     counter("fettle_agent_journal_bytes_total", "Bytes of those entries.", |r| count(r.journal.bytes)),
@@ -91,6 +96,38 @@ pub static METRICS: &[Metric] = &[
     gauge("fettle_agent_evidence_bytes", "Bytes of those blocks; waveform.evidence_bytes is the bound.", |r| count(r.evidence.bytes)),
     counter("fettle_agent_evidence_written_total", "Such blocks written.", |r| count(r.evidence.written)),
     counter("fettle_agent_evidence_given_up_total", "Of those, the ones given up to keep the bound, oldest first.", |r| count(r.evidence.given_up)),
+    gauge("fettle_agent_releases_kept", "Release files on disk.", |r| count(r.releases.kept)),
+    gauge("fettle_agent_releases_kept_bytes", "Bytes of those files; releases.max_bytes is the bound.", |r| count(r.releases.kept_bytes)),
+    gauge("fettle_agent_releases_wanted", "Release files that are looked for on Kafka.", |r| count(r.releases.wanted.len() as u64)),
+    counter("fettle_agent_releases_taken_total", "Releases taken since the store began.", |r| count(r.releases.taken)),
+    family(Counter, "fettle_agent_releases_refused_total", "Releases refused since the store began, by reason.", &["reason"], |r, s| by_reason(&r.releases.refused, s)),
+    counter("fettle_agent_releases_promoted_total", "Releases promoted out of the shadow since the store began.", |r| count(r.releases.promoted)),
+    family(Counter, "fettle_agent_releases_rolled_back_total", "Releases that were taken back since the store began, by reason.", &["reason"], |r, s| by_reason(&r.releases.rolled_back, s)),
+    family(Gauge, "fettle_agent_release_info", "1 for each release that runs, active or in shadow, by class.", &["class", "role", "name", "version"], |r, s| {
+        by_run(r, |labels, _| s.push("", labels, 1.0));
+    }),
+    family(Counter, "fettle_agent_release_inferences_total", "Inferences by release since the start.", &["class", "role", "name", "version"], |r, s| {
+        by_run(r, |labels, run| s.push("", labels, count(run.inferences)));
+    }),
+    family(Counter, "fettle_agent_release_inference_seconds_total", "Seconds of those inferences.", &["class", "role", "name", "version"], |r, s| {
+        by_run(r, |labels, run| s.push("", labels, run.seconds));
+    }),
+    family(Counter, "fettle_agent_release_slow_inferences_total", "Of those, the ones that took more than 10 us.", &["class", "role", "name", "version"], |r, s| {
+        by_run(r, |labels, run| {
+            let within = run.within_us.iter().find(|(bound, _)| *bound == 10).map_or(run.inferences, |(_, n)| *n);
+            s.push("", labels, count(run.inferences - within));
+        });
+    }),
+    family(Gauge, "fettle_agent_release_shadow_agreed", "Share of compared steps at which the release in shadow said nearly what the active one said, by class.", &["class"], |r, s| {
+        for (class, status) in r.releases.classes.iter().filter(|(_, c)| c.shadow.is_some()) {
+            s.push("", vec![("class", class.clone())], count(status.agreed) / count(status.compared.max(1)));
+        }
+    }),
+    gauge("fettle_agent_lives", "Lives of machines kept for learning.", |r| count(r.lives.lives)),
+    gauge("fettle_agent_lives_ended", "Of those, the ones that have ended.", |r| count(r.lives.ended)),
+    gauge("fettle_agent_lives_bytes", "Bytes of those lives; lives.max_bytes is the bound.", |r| count(r.lives.bytes)),
+    counter("fettle_agent_lives_steps_total", "Steps of lives written.", |r| count(r.lives.steps_written)),
+    counter("fettle_agent_lives_given_up_total", "Lives given up to keep the bound, ended ones first.", |r| count(r.lives.given_up)),
     gauge("fettle_agent_recovery_replayed_entries", "Entries replayed by the last start.", |r| count(r.recovery.entries_replayed)),
     gauge("fettle_agent_recovery_seconds", "How long that took.", |r| r.recovery.seconds),
 ];
@@ -121,6 +158,16 @@ fn count(value: u64) -> f64 {
 
 fn truth(value: bool) -> f64 {
     f64::from(u8::from(value))
+}
+
+fn by_run(report: &Report, mut read: impl FnMut(Vec<(&'static str, String)>, &RunStatus)) {
+    for (class, status) in &report.releases.classes {
+        for (role, run) in [("active", &status.active), ("shadow", &status.shadow)] {
+            let Some(run) = run else { continue };
+            let (name, version) = (run.release.name.to_string(), run.release.version.to_string());
+            read(vec![("class", class.clone()), ("role", role.to_owned()), ("name", name), ("version", version)], run);
+        }
+    }
 }
 
 fn by_reason(counts: &BTreeMap<String, u64>, samples: &mut Samples) {

@@ -107,12 +107,11 @@ pub enum Entry {
         /// JSON of [`crate::core::generation::Generation`].
         payload: Vec<u8>,
     },
-    /// A release was activated, put in shadow or rolled back. Carried for the model life cycle; the engine of this
-    /// version has no releases and its state does not change by one.
+    /// Something changed about releases.
     Release {
         /// When.
         arrival: Arrival,
-        /// The release's content hash and slot, as the model life cycle defines it.
+        /// JSON of [`crate::release::Change`].
         payload: Vec<u8>,
     },
     /// A remote scorer answered or failed. Carried like [`Entry::Release`].
@@ -122,7 +121,8 @@ pub enum Entry {
         /// Request id and score or failure.
         payload: Vec<u8>,
     },
-    /// An operator or system labelled an asset's past. Carried like [`Entry::Release`].
+    /// An operator or system labelled an asset's past. Carried like [`Entry::Release`]; what happens to machines comes as
+    /// messages and commands and is journaled as these.
     Label {
         /// When.
         arrival: Arrival,

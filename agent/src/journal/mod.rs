@@ -12,7 +12,9 @@
 //! | `d` + number | a dead letter ([`crate::core::dead::DeadLetter`]) |
 //! | `e` + number | raw samples around an alarm ([`crate::core::evidence::Kept`]) |
 //! | `g` | the shared snapshot: generation, command offsets, quarantine |
+//! | `l` + number + part | a machine's life, recorded for learning ([`crate::core::lives::stored`]) |
 //! | `o` + lane + sequence | an outbox record |
+//! | `r` + content hash | a release file ([`crate::release`]) |
 //! | `s` + asset | an asset's snapshot |
 //! | `z` + batch number | a journal batch: header and entries |
 //!
@@ -167,6 +169,10 @@ pub fn readable(key: &[u8]) -> String {
         [b'z' | b'd' | b'e', number @ ..] if number.len() == 8 => {
             format!("{}{}", char::from(key[0]), number.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)))
         }
+        [b'l', rest @ ..] if rest.len() == 12 => match crate::core::lives::stored::of_key(key) {
+            Some((life, part)) => format!("l{life}.{}", part.0),
+            None => String::from_utf8_lossy(key).into_owned(),
+        },
         _ => String::from_utf8_lossy(key).into_owned(),
     }
 }
@@ -184,6 +190,11 @@ pub fn dead_key(number: u64) -> [u8; 9] {
 /// The key of evidence `number`.
 pub fn evidence_key(number: u64) -> [u8; 9] {
     numbered(b'e', number)
+}
+
+/// The key of the release file with this content hash.
+pub fn release_key(hash: &str) -> Vec<u8> {
+    [b"r", hash.as_bytes()].concat()
 }
 
 /// The key of the snapshot of `asset`.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Damage;
 use crate::ledger::Door;
+use crate::release::change::ReleaseAccount;
 
 /// The largest snapshot that is read back, in bytes.
 const MAX_SNAPSHOT: usize = 256 << 20;
@@ -55,6 +56,39 @@ pub struct Shared {
     pub commands_refused: BTreeMap<String, u64>,
     /// Monotonic instant of the last ledger round.
     pub ledger_at: u64,
+    /// What became of events of machines.
+    #[serde(default)]
+    pub events: EventCounts,
+    /// What is known of releases.
+    #[serde(default)]
+    pub releases: ReleaseAccount,
+}
+
+/// What became of events of machines, by command or over MQTT.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct EventCounts {
+    /// Taken.
+    pub taken: u64,
+    /// Of those, the ones told after what they are about was final.
+    pub late: u64,
+    /// Known already: the same id.
+    pub duplicate: u64,
+    /// Not taken, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl EventCounts {
+    /// Counts one event; of one that was taken, whether it was late.
+    pub fn count(&mut self, outcome: Result<bool, &str>) {
+        match outcome {
+            Ok(late) => {
+                self.taken += 1;
+                self.late += u64::from(late);
+            }
+            Err("duplicate") => self.duplicate += 1,
+            Err(reason) => *self.refused.entry(reason.to_owned()).or_default() += 1,
+        }
+    }
 }
 
 /// Bytes that serialise as a byte string.

@@ -10,10 +10,14 @@ use tokio::sync::watch;
 use crate::acquire::FromBroker;
 use crate::clock::Clock;
 use crate::config::Checked;
-use crate::core::{Core, Recovered};
+use crate::core::{Core, Recovered, lives};
 use crate::journal::lmdb::Lmdb;
+use crate::journal::snapshot::EventCounts;
 use crate::journal::store::Store;
-use crate::status::report::{AssetStatus, EvidenceStatus, LaneStatus, Phase, Quarantined, Report, Spread};
+use crate::status::releases::ReleasesStatus;
+use crate::status::report::{
+    AssetStatus, EventStatus, EvidenceStatus, LaneStatus, LivesStatus, Phase, Quarantined, Report, Spread,
+};
 use crate::uplink::FromKafka;
 
 /// The least microseconds between reports.
@@ -125,6 +129,7 @@ impl Gauge {
             }
             FromKafka::Connected(connected) => kafka.connected = *connected,
             FromKafka::Command { .. } | FromKafka::Progress { .. } => {}
+            FromKafka::Rollout { .. } | FromKafka::Release { .. } => {}
         }
     }
 
@@ -205,6 +210,8 @@ impl Gauge {
             let status = LaneStatus { records: s.records, bytes: s.bytes, sent: s.sent, shed: s.shed };
             self.report.outbox.insert(lane.as_str().to_owned(), status);
         }
+        let EventCounts { taken, late, duplicate, refused } = core.shared().events.clone();
+        self.report.events = EventStatus { taken, late, duplicate, refused };
         self.report.kafka.commands_applied = core.shared().commands_applied;
         self.report.kafka.commands_refused.clone_from(&core.shared().commands_refused);
     }
@@ -239,6 +246,9 @@ impl Gauge {
         let kept = core.evidence();
         self.report.evidence =
             EvidenceStatus { blocks: kept.blocks, bytes: kept.bytes, written: kept.written, given_up: kept.given_up };
+        self.report.releases = ReleasesStatus::of(core);
+        let lives::LivesStatus { lives, ended, bytes, steps_written, given_up } = core.lives().status();
+        self.report.lives = LivesStatus { lives, ended, bytes, steps_written, given_up };
         let journal = core.journal();
         self.report.dead_letters.kept = journal.dead;
         self.report.dead_letters.count = journal.dead_total;

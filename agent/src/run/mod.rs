@@ -153,6 +153,7 @@ impl Birth {
             topics: fettle_wire::topic::KafkaTopics::new(config.kafka.prefix.clone()),
             key,
             limits: Limits::of(config),
+            releases: config.releases.clone(),
         }
     }
 }
@@ -290,6 +291,15 @@ impl Daemon {
             FromKafka::Command { partition, offset, payload } => {
                 self.step(Event::Command { partition, offset, payload }, shells);
             }
+            FromKafka::Rollout { payload } => self.step(Event::Rollout(payload), shells),
+            FromKafka::Release { hash, outcome: Ok(bytes) } => {
+                tracing::info!(event = "release.arrived", hash, bytes = bytes.len(), "a release file was found");
+                self.step(Event::Release(bytes), shells);
+            }
+            FromKafka::Release { hash, outcome: Err((reason, why)) } => {
+                tracing::warn!(event = "release.refused", hash, reason, why, "a release is not taken");
+                self.step(Event::ReleaseRefused(hash, reason), shells);
+            }
             FromKafka::Progress { partition, offset } => {
                 self.step(Event::Command { partition, offset, payload: Vec::new() }, shells);
             }
@@ -370,6 +380,10 @@ impl Daemon {
                 Effect::Confirm { topic, payload } => {
                     self.gauge.confirmed();
                     shells.to_broker(ToBroker::Publish { topic, payload, retain: true });
+                }
+                Effect::Fetch(hash) => {
+                    tracing::info!(event = "release.wanted", hash, "looking for a release file");
+                    shells.fetch(hash);
                 }
                 Effect::Produce(lane, sequence) => {
                     room = room && self.produce(lane, sequence, shells);
@@ -461,6 +475,7 @@ fn needs_restart(old: &Checked, new: &Checked) -> Vec<&'static str> {
             ("sign", c.sign.to_string()),
             ("mqtt", format!("{:?}", c.mqtt)),
             ("kafka", format!("{:?}", c.kafka)),
+            ("releases", format!("{:?}", c.releases)),
             ("journal.max_bytes", c.journal.max_bytes.to_string()),
             ("http.listen", c.http_listen.to_string()),
         ]

@@ -11,6 +11,7 @@ use crate::acquire::{FromBroker, ToBroker, session};
 use crate::config::Checked;
 use crate::core::Core;
 use crate::http;
+use crate::release::fetch::Fetcher;
 use crate::status::report::Report;
 use crate::uplink::{FromKafka, Inbox, Producer};
 
@@ -27,6 +28,8 @@ pub(super) struct Shells {
     pub(super) producer: Producer,
     to_broker: mpsc::UnboundedSender<ToBroker>,
     inbox: Inbox,
+    /// Absent where no key may sign: then no release is ever taken.
+    fetcher: Option<Fetcher>,
     stop: watch::Sender<bool>,
     quit: watch::Sender<bool>,
     net: JoinHandle<()>,
@@ -64,6 +67,13 @@ impl Shells {
         let _ = self.to_broker.send(message);
     }
 
+    /// Looks for a release file.
+    pub(super) fn fetch(&self, hash: String) {
+        if let Some(fetcher) = &self.fetcher {
+            fetcher.want(hash);
+        }
+    }
+
     /// The session sends what it holds and leaves; nothing more is handed out.
     pub(super) fn quit_broker(&self) {
         let _ = self.quit.send(true);
@@ -73,6 +83,7 @@ impl Shells {
         let _ = self.stop.send(true);
         let _ = self.quit.send(true);
         drop(self.inbox);
+        drop(self.fetcher);
         drop(self.producer);
         if self.net.join().is_err() {
             tracing::error!(
@@ -112,12 +123,20 @@ impl Serving {
         let (kafka_sender, from_kafka) = mpsc::unbounded_channel();
         let reports = kafka_sender.clone();
         let producer = Producer::new(&config.kafka, Arc::new(move |report| drop(reports.send(report))))?;
+        let released = kafka_sender.clone();
+        let name = fettle_wire::topic::command_key(&config.site, &config.agent);
+        let releases = Arc::new(move |report| drop(released.send(report)));
+        let keys = config.releases.keys.clone();
+        let fetcher = (!keys.is_empty()).then(|| Fetcher::new(&config.kafka, &name, keys, releases)).transpose()?;
+        if let Some(fetcher) = &fetcher {
+            core.wanted_releases().into_iter().for_each(|hash| fetcher.want(hash));
+        }
         let inbox = Inbox::new(
             &config.kafka,
-            fettle_wire::topic::command_key(&config.site, &config.agent),
+            name,
             core.command_offsets().iter().filter_map(|(p, next)| Some((*p, next.checked_sub(1)?))).collect(),
             Arc::new(move |report| drop(kafka_sender.send(report))),
         )?;
-        Ok(Shells { from_broker, from_kafka, producer, to_broker, inbox, stop: self.stop, quit, net })
+        Ok(Shells { from_broker, from_kafka, producer, to_broker, inbox, fetcher, stop: self.stop, quit, net })
     }
 }

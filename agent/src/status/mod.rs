@@ -5,6 +5,8 @@
 
 pub mod evidence;
 pub mod letters;
+pub mod lives;
+pub mod releases;
 pub mod report;
 pub mod table;
 
@@ -70,9 +72,10 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use fettle_wire::time::{DAY, HOUR, SECOND};
-    use fettle_wire::{ClockQuality, Lane, Name, Tally};
+    use fettle_wire::{ClockQuality, Lane, Name, ReleaseRef, Tally};
 
     use super::body;
+    use super::releases::{ClassStatus, ReleasesStatus, RunStatus};
     use super::report::*;
 
     #[test]
@@ -177,6 +180,35 @@ pub(crate) mod tests {
         };
         report.dead_letters = DeadLetterStatus { kept: 5, count: 6, dropped: 1 };
         report.evidence = EvidenceStatus { blocks: 12, bytes: 98_304, written: 14, given_up: 2 };
+        let release = |version| ReleaseRef { name: name("pump-life"), version, hash: "ab".repeat(32) };
+        let run = |version| RunStatus {
+            release: release(version),
+            inferences: 900,
+            seconds: 0.01,
+            within_us: vec![(10, 890)],
+        };
+        let class = ClassStatus {
+            active: Some(run(3)),
+            shadow: Some(run(4)),
+            previous: Some(release(2)),
+            compared: 120,
+            compared_of: 144,
+            agreed: 118,
+            refused: Some(("cd".repeat(32), "unknown_key".to_owned())),
+        };
+        report.releases = ReleasesStatus {
+            classes: BTreeMap::from([("pump".to_owned(), class)]),
+            wanted: vec!["cd".repeat(32)],
+            kept: 3,
+            kept_bytes: 700_000,
+            taken: 4,
+            promoted: 1,
+            refused: BTreeMap::from([("unknown_key".to_owned(), 1)]),
+            rolled_back: BTreeMap::from([("not_finite".to_owned(), 1)]),
+        };
+        let refused = BTreeMap::from([("life_over".to_owned(), 1)]);
+        report.events = EventStatus { taken: 3, late: 1, duplicate: 2, refused };
+        report.lives = LivesStatus { lives: 4, ended: 3, bytes: 65_536, steps_written: 900, given_up: 1 };
         report.recovery = RecoveryStatus { entries_replayed: 312, seconds: 0.021 };
         report.durable_confirmations = 80_000;
         report

@@ -11,6 +11,8 @@ use std::fs;
 use fettle_wire::{ClockQuality, Micros, Name, Tally};
 use serde::{Deserialize, Serialize};
 
+use super::releases::ReleasesStatus;
+
 /// What the daemon is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +82,15 @@ pub struct Report {
     /// Raw waveform samples kept around alarms.
     #[serde(default)]
     pub evidence: EvidenceStatus,
+    /// Releases.
+    #[serde(default)]
+    pub releases: ReleasesStatus,
+    /// What became of events of machines, within the incarnation.
+    #[serde(default)]
+    pub events: EventStatus,
+    /// Lives of machines recorded for learning.
+    #[serde(default)]
+    pub lives: LivesStatus,
     /// The last start's recovery.
     #[serde(default)]
     pub recovery: RecoveryStatus,
@@ -115,6 +126,9 @@ impl Report {
             engine: EngineStatus::default(),
             dead_letters: DeadLetterStatus::default(),
             evidence: EvidenceStatus::default(),
+            releases: ReleasesStatus::default(),
+            events: EventStatus::default(),
+            lives: LivesStatus::default(),
             recovery: RecoveryStatus::default(),
             durable_confirmations: 0,
             process: ProcessStatus::default(),
@@ -151,6 +165,34 @@ pub struct EvidenceStatus {
     /// Written.
     pub written: u64,
     /// Given up, oldest first, to keep waveform.evidence_bytes.
+    pub given_up: u64,
+}
+
+/// What became of events of machines (failed, replaced, maintenance done).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct EventStatus {
+    /// Taken.
+    pub taken: u64,
+    /// Of those, told after what they are about was final.
+    pub late: u64,
+    /// Known already.
+    pub duplicate: u64,
+    /// Not taken, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// Lives of machines recorded for learning.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LivesStatus {
+    /// Lives kept.
+    pub lives: u64,
+    /// Of those, the ones that have ended.
+    pub ended: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Steps recorded, since start.
+    pub steps_written: u64,
+    /// Lives given up to keep lives.max_bytes, since start.
     pub given_up: u64,
 }
 

@@ -130,6 +130,20 @@ fn connections(report: &Report, page: &mut Page) {
         let _ = write!(text, ", {} refused ({})", thousands(refused), reasons(&kafka.commands_refused));
     }
     page.line("commands", &text);
+    let events = &report.events;
+    let refused: u64 = events.refused.values().sum();
+    if events.taken + events.duplicate + refused > 0 {
+        let mut text = format!(
+            "{} taken, {} of them late, {} known already",
+            thousands(events.taken),
+            thousands(events.late),
+            thousands(events.duplicate)
+        );
+        if refused > 0 {
+            let _ = write!(text, ", {} refused ({})", thousands(refused), reasons(&events.refused));
+        }
+        page.line("events", &text);
+    }
 }
 
 fn store(report: &Report, page: &mut Page) {
@@ -192,6 +206,9 @@ fn trouble(report: &Report, page: &mut Page) {
             thousands(report.engine.evaluations)
         ),
     );
+    for (class, text) in report.releases.lines() {
+        page.line("release", &format!("{class}: {text}"));
+    }
     let letters = &report.dead_letters;
     if letters.count > 0 {
         page.line(
@@ -339,6 +356,7 @@ mod tests {
             "exact",
             "fan-9  40 readings",
             "fettle-agent reload",
+            "pump: pump-life 3; in shadow pump-life 4, agreed 118 of 120 steps (144 needed); before pump-life 2",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }

@@ -39,7 +39,7 @@ pub fn supported(config: &KafkaConfig) -> Result<(), String> {
 }
 
 /// The part of the configuration that every client shares.
-pub(super) fn client(config: &KafkaConfig) -> Result<ClientConfig, UplinkError> {
+pub(crate) fn client(config: &KafkaConfig) -> Result<ClientConfig, UplinkError> {
     supported(config).map_err(UplinkError::Unsupported)?;
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.brokers);
@@ -94,7 +94,7 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
 
 /// A client that only logs.
 #[derive(Debug)]
-pub(super) struct Quiet;
+pub(crate) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `connect` | client configuration, credentials, TLS, librdkafka's log lines |
 //! | `producer` | the only file with a producer |
-//! | `inbox` | the only file with a consumer |
+//! | `inbox` | commands; the other consumer is [`crate::release::fetch`] |
 //!
 //! Invariants:
 //! - U1: each [`Outgoing`] that `send` accepted is reported exactly once, as delivered or as failed.
@@ -21,9 +21,10 @@ mod connect;
 pub mod inbox;
 pub mod producer;
 
+pub(crate) use connect::{Quiet, client};
 pub use connect::{UplinkError, supported};
 pub use inbox::Inbox;
-pub use producer::Producer;
+pub use producer::{Producer, Report};
 
 use fettle_wire::Lane;
 
@@ -81,5 +82,17 @@ pub enum FromKafka {
         partition: i32,
         /// The last offset seen.
         offset: i64,
+    },
+    /// A class of machines is to run a release: JSON of [`fettle_wire::Rollout`].
+    Rollout {
+        /// The record's value.
+        payload: Vec<u8>,
+    },
+    /// A release file that was asked for was found.
+    Release {
+        /// Its content hash, as asked for.
+        hash: String,
+        /// The file, once a child could open it; else why not: in one word, and for people.
+        outcome: Result<Vec<u8>, (String, String)>,
     },
 }

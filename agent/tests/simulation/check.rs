@@ -11,6 +11,8 @@
 //! | O2 | no partition brings a lane's record behind a later one | outbox |
 //! | O4 | the outbox keeps its bound | outbox |
 //! | K | a command is journaled once, in order, and has one outcome | core |
+//! | R | recorded lives keep their bound, and the agent knows them as they lie in the store | core/lives |
+//! | L | an event of a machine has one outcome | core |
 //! | V | a block is analysed, shed over its minute's budget or refused as a naive count of the journal has it; what is kept around alarms and shown consists of blocks in the journal, keeps its bound, and is indexed as it lies in the store | engine/waveform, evidence |
 //! | W | no reading is late: nobody's stamp moves a watermark beyond its own asset's time | watermark |
 //! | G5, H1 | no conflicts at the gateway, revisions ascend | gateway, engine |
@@ -26,7 +28,7 @@ use fettle_agent::journal::store::Store;
 use fettle_agent::journal::{self, batch_key, number_of};
 use fettle_agent::outbox::{index, record};
 use fettle_wire::topic::{self, Native};
-use fettle_wire::{Durable, Frame, Lane};
+use fettle_wire::{Command, Durable, Frame, Lane, Request};
 
 use crate::plan::{FOREIGN, SITE};
 use crate::random::mix_bytes;
@@ -98,6 +100,9 @@ pub(crate) struct Witness {
     pub(crate) boots: BTreeMap<u64, Heard>,
     pub(crate) accounts: BTreeMap<String, Account>,
     commands: u64,
+    /// Events of machines: messages, and ids of commands.
+    events: u64,
+    event_commands: BTreeSet<String>,
     offsets: BTreeMap<i32, i64>,
     /// In the store now: key of the record, its content.
     outbox: BTreeMap<(usize, u64), u64>,
@@ -164,6 +169,9 @@ impl Witness {
                 let last = self.offsets.insert(*partition, *offset);
                 hold!(last.is_none_or(|last| *offset > last), "K", "offset {offset} is journaled after {last:?}");
                 self.commands += u64::from(!payload.is_empty());
+                if let Ok(Command { id, request: Request::Event { .. }, .. }) = Command::decode(payload) {
+                    self.events += u64::from(self.event_commands.insert(id));
+                }
             }
             _ => {}
         }
@@ -174,6 +182,10 @@ impl Witness {
         self.contents.insert(content(&message.topic, &message.payload));
         let asset = match topic::parse(SITE, &message.topic) {
             Some(Native::Readings { asset } | Native::Waveform { asset, .. }) => asset,
+            Some(Native::Event { .. }) => {
+                self.events += 1;
+                return;
+            }
             _ => return,
         };
         let Ok(frame) = Frame::decode(&message.payload) else { return };
@@ -277,6 +289,10 @@ impl Witness {
         }
         self.waveforms.check_core(core)?;
         let shared = core.shared();
+        let told = &shared.events;
+        let events = told.taken + told.duplicate + told.refused.values().sum::<u64>();
+        hold!(events == self.events, "L", "{} events are journaled, {events} have an outcome", self.events);
+        hold!(told.late == 0, "L", "{} events are late", told.late);
         let outcomes = shared.commands_applied + shared.commands_refused.values().sum::<u64>();
         hold!(outcomes == self.commands, "K", "{} commands are journaled, {outcomes} have an outcome", self.commands);
         Ok(())
@@ -302,6 +318,7 @@ pub(crate) fn picture(core: &Core) -> BTreeMap<String, u64> {
     parts.insert("quarantine and adopted".to_owned(), mix_bytes(&core.engine().save_shared()));
     let evidence = core.evidence();
     parts.insert("evidence".to_owned(), mix_bytes(format!("{} {}", evidence.blocks, evidence.bytes).as_bytes()));
+    parts.insert("lives".to_owned(), mix_bytes(format!("{:?}", core.lives().state()).as_bytes()));
     parts.insert("lanes".to_owned(), mix_bytes(format!("{:?}", core.lanes()).as_bytes()));
     parts
 }

@@ -132,6 +132,7 @@ impl World {
         let applied = process.core.next_commit().is_none();
         self.committed = applied.then(|| check::picture(&process.core));
         self.shed_before += shed(&process.core);
+        self.lives_given_up += process.core.lives().status().given_up;
         self.trace.note(self.now, "crash", &[process.life, u64::from(applied)]);
         self.seen.crashes += 1;
         self.broker.connection = None;
@@ -216,6 +217,9 @@ impl World {
                 FromKafka::Command { partition, offset, payload } => Event::Command { partition, offset, payload },
                 FromKafka::Progress { partition, offset } => Event::Command { partition, offset, payload: Vec::new() },
                 FromKafka::Connected(reachable) => Event::Reachable(reachable),
+                FromKafka::Rollout { payload } => Event::Rollout(payload),
+                FromKafka::Release { outcome: Ok(bytes), .. } => Event::Release(bytes),
+                FromKafka::Release { hash, outcome: Err((reason, _)) } => Event::ReleaseRefused(hash, reason),
             };
             self.step(event)?;
             return Ok(true);
@@ -354,6 +358,8 @@ impl World {
                     self.trace.note(self.now, "confirm", &[content(&topic, &payload)]);
                     self.confirm(topic, payload);
                 }
+                // No pointer is ever published in this world.
+                Effect::Fetch(_) => {}
                 Effect::Produce(lane, sequence) => {
                     room = room && self.produce(lane, sequence)?;
                     if !room {
@@ -453,6 +459,10 @@ fn shown(event: &Event) -> (&'static str, u64) {
         Event::Tick => ("tick", 0),
         Event::Command { offset, .. } => ("command", *offset as u64),
         Event::Reload(..) => ("reload", 0),
+        Event::Rollout(payload) => ("rollout", payload.len() as u64),
+        Event::Release(bytes) => ("release", bytes.len() as u64),
+        Event::ReleaseRefused(..) => ("release refused", 0),
+        Event::RollBack(..) => ("roll back", 0),
         Event::Delivered(lane, sequence) => ("delivered", place(lane, sequence)),
         Event::Failed(lane, sequence) => ("failed", place(lane, sequence)),
         Event::Refused(lane, sequence) => ("refused", place(lane, sequence)),

@@ -88,6 +88,8 @@ fn add(sum: &mut Seen, seen: &Seen) {
     sum.joined += seen.joined;
     sum.kept += seen.kept;
     sum.given_up += seen.given_up;
+    sum.lives += seen.lives;
+    sum.given_up_lives += seen.given_up_lives;
 }
 
 #[test]
@@ -119,6 +121,8 @@ fn every_invariant_holds_for_every_seed() {
         sum.joined,
         sum.kept,
         sum.given_up,
+        sum.lives,
+        sum.given_up_lives,
     ];
     assert!(reached.iter().all(|count| *count > 0), "the faults no longer reach everything: {sum:?}");
 }

@@ -1,6 +1,6 @@
 //! What a seed decides: the agent's bounds, the plant's script, and the faults with their times.
 //!
-//! The script (values, reboots, one wild stamp, commands) is part of the plant: the undisturbed run of the same seed has
+//! The script (values, reboots, one wild stamp, commands, events of machines) is part of the plant: the undisturbed run of the same seed has
 //! it, too. The faults are left out there. Faults come in episodes of up to three at a time, with calm in between long
 //! enough for everything to be sent again, so that no frame is later than the lateness that is configured.
 
@@ -11,7 +11,7 @@ use fettle_agent::core::{Birth, Limits};
 use fettle_agent::journal::model::Fate;
 use fettle_models::{AssetSpec, BearingGeometry, ChannelSpec, Registry, Role, Settings, UnknownPolicy};
 use fettle_wire::topic::KafkaTopics;
-use fettle_wire::{ClockQuality, Identity, Micros, Name, Unit};
+use fettle_wire::{AssetEvent, ClockQuality, EventKind, Identity, Micros, Name, SCHEMA_VERSION, Unit};
 
 use crate::random::{Purpose, Random, mix, mix_bytes};
 
@@ -227,6 +227,7 @@ impl Plan {
             topics: KafkaTopics::new(name("fettle")),
             key: None,
             limits: self.limits(),
+            releases: fettle_agent::release::ReleasePolicy::default(),
         }
     }
 
@@ -238,6 +239,7 @@ impl Plan {
             keep: i64::MAX,
             outbox_bytes: self.outbox_bytes,
             evidence_bytes: self.waveform.kept_bytes,
+            lives_bytes: if self.outbox_bytes < 1 << 26 { 1_500 } else { 1 << 20 },
         }
     }
 
@@ -252,6 +254,7 @@ impl Plan {
             publish: micros(5),
             disorder: micros(2),
             lateness: micros(120),
+            rul_step: micros(20),
             idle: micros(30),
             off_delay: micros(10),
             baseline_slides: 30,
@@ -323,6 +326,28 @@ fn any_fault(random: &mut Random, unknown: bool) -> Fault {
         }
         _ => Fault::Reload,
     }
+}
+
+/// What control systems tell of machines: when, of which, and what. Each is said again and again, with the same id, because
+/// a publisher cannot know what a broker forgets; the plant's script, like the commands.
+pub(crate) fn events() -> Vec<(u64, &'static str, AssetEvent)> {
+    let event = |id: &str, kind, at: u64| AssetEvent {
+        version: SCHEMA_VERSION,
+        id: id.to_owned(),
+        kind,
+        at: Some(EPOCH + (at * SECOND) as i64),
+        components: Vec::new(),
+        note: None,
+        person: None,
+    };
+    let said = |from: u64, asset: &'static str, event: AssetEvent| {
+        (0..10).map(move |n| ((from + 7 * n) * SECOND, asset, event.clone()))
+    };
+    let mut all: Vec<_> = said(122, NODES[WILD], event("broke", EventKind::Failed, 121)).collect();
+    all.extend(said(190, NODES[WILD], event("new", EventKind::Replaced, 189)));
+    all.extend(said(175, NODES[3], event("new", EventKind::Replaced, 174)));
+    all.extend(said(170, "nobody", event("broke", EventKind::Failed, 169)));
+    all
 }
 
 /// The value of a channel, in its unit: steady with a little noise; pump-0 runs hot for a minute, mill-1 for less.

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fettle_agent::outbox::index;
 use fettle_agent::uplink::FromKafka;
-use fettle_wire::{Command, Lane, Name, Request, SCHEMA_VERSION};
+use fettle_wire::{Command, EventKind, Lane, Name, Request, SCHEMA_VERSION};
 
 use crate::check::{Check, Delivered};
-use crate::plan::{MS, NODES, SECOND, SITE, STRAY};
+use crate::plan::{EPOCH, MS, NODES, SECOND, SITE, STRAY};
 use crate::random::mix_bytes;
 use crate::world::{Happening, World};
 
@@ -175,6 +175,13 @@ pub(crate) fn commands() -> Vec<(u64, Option<Vec<u8>>)> {
         condition: "limit.temperature".to_owned(),
         occurrence: 1,
     };
+    let happened = |event, at: u64| Request::Event {
+        asset: name(NODES[2]),
+        event,
+        at: Some(EPOCH + (at * SECOND) as i64),
+        components: Vec::new(),
+        note: None,
+    };
     let adopt = || Request::Adopt { asset: name(NODES[STRAY]) };
     vec![
         (30 * SECOND, None),
@@ -186,6 +193,9 @@ pub(crate) fn commands() -> Vec<(u64, Option<Vec<u8>>)> {
         (230 * SECOND, command("seen", i64::MAX, acknowledge(NODES[0]))),
         (231 * SECOND, None),
         (232 * SECOND, command("seen", i64::MAX, acknowledge(NODES[0]))),
+        (120 * SECOND, command("greased", i64::MAX, happened(EventKind::MaintenanceDone, 119))),
+        (165 * SECOND, command("failed", i64::MAX, happened(EventKind::Failed, 164))),
+        (167 * SECOND, command("failed", i64::MAX, happened(EventKind::Failed, 164))),
         (300 * SECOND, command("nobody", i64::MAX, acknowledge("nobody"))),
     ]
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use fettle_agent::core::Event;
+use fettle_agent::core::lives::stored;
 use fettle_agent::journal::model::Fate;
 use fettle_agent::uplink::FromKafka;
+use fettle_models::life::file::RecordedLife;
 use fettle_wire::{Evidence, Lane};
 
 use crate::broker::{Broker, Delivery, Publication};
@@ -15,7 +17,7 @@ use crate::disk::Disk;
 use crate::driver::{Input, Process};
 use crate::gateway::Gateway;
 use crate::node::{Blocks, Node};
-use crate::plan::{END, FOREIGN, Fault, LONE, MILL, MS, NODES, OLD, Plan, SECOND, STOP, STRAY, WILD};
+use crate::plan::{END, FOREIGN, Fault, LONE, MILL, MS, NODES, OLD, Plan, SECOND, STOP, STRAY, WILD, events};
 use crate::random::{Purpose, Random, mix};
 use crate::trace::Trace;
 use crate::uplink::{Kafka, commands};
@@ -69,6 +71,8 @@ pub(crate) enum Happening {
     Report(u64, FromKafka),
     Inbox(u64),
     Command(usize),
+    /// Somebody tells what happened to a machine.
+    Event(usize),
     Reboot(usize),
     Begin(usize),
     Finish(usize),
@@ -98,6 +102,9 @@ pub(crate) struct Seen {
     /// Stretches of raw samples that were kept, and those of them that were given up.
     pub(crate) kept: u64,
     pub(crate) given_up: u64,
+    /// Lives recorded at the end, and those that were given up.
+    pub(crate) lives: u64,
+    pub(crate) given_up_lives: u64,
 }
 
 /// How a run ended.
@@ -108,6 +115,8 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     pub(crate) seen: Seen,
     pub(crate) health: BTreeMap<(String, i64), (u32, String)>,
+    /// What is recorded of machines' lives.
+    pub(crate) lives: Vec<RecordedLife>,
 }
 
 /// See the module's header.
@@ -138,6 +147,7 @@ pub(crate) struct World {
     /// What was committed when the process ended, if nothing else was stepped.
     pub(crate) committed: Option<BTreeMap<String, u64>>,
     pub(crate) shed_before: u64,
+    pub(crate) lives_given_up: u64,
     pub(crate) kafka: Kafka,
     pub(crate) gateway: Gateway,
     pub(crate) witness: Witness,
@@ -162,7 +172,13 @@ pub(crate) fn run(plan: &Plan, print: bool) -> Outcome {
     let joined = |e: &&Evidence| e.joined > e.samples.len() as u64 / 2;
     world.seen.joined = world.gateway.evidence.iter().filter(joined).count() as u64;
     (world.seen.kept, world.seen.given_up) = world.witness.waveforms.kept();
-    Outcome { violation, at: world.now, hash: world.trace.hash(), seen: world.seen, health: world.gateway.health }
+    let (lives, damaged) = stored::all(&world.disk.model).expect("the model can be read");
+    assert_eq!(damaged, 0);
+    world.seen.lives = lives.len() as u64;
+    world.seen.given_up_lives = world.lives_given_up;
+    let lives = lives.into_iter().map(|listed| listed.life).collect();
+    let (hash, health) = (world.trace.hash(), world.gateway.health);
+    Outcome { violation, at: world.now, hash, seen: world.seen, health, lives }
 }
 
 impl World {
@@ -201,6 +217,7 @@ impl World {
             lives: 0,
             committed: None,
             shed_before: 0,
+            lives_given_up: 0,
             kafka: Kafka::default(),
             gateway: Gateway::default(),
             witness: Witness::new(plan.waveform.budget, plan.waveform.kept_bytes),
@@ -224,6 +241,9 @@ impl World {
         self.later(SAVE, Happening::Save);
         for (at, (when, _)) in commands().iter().enumerate() {
             self.later(*when, Happening::Command(at));
+        }
+        for (at, (when, ..)) in events().iter().enumerate() {
+            self.later(*when, Happening::Event(at));
         }
         for (node, at) in [(2, self.plan.reboot), (MILL, self.plan.waveform.reboot)] {
             if let Some(at) = at {
@@ -281,6 +301,11 @@ impl World {
             }
             Happening::Inbox(life) => self.inbox(life),
             Happening::Command(at) => self.kafka.commands.push(commands()[at].1.clone()),
+            Happening::Event(at) => {
+                let (_, asset, event) = &events()[at];
+                let payload = event.encode().expect("an event has a CBOR form");
+                self.publish(fettle_wire::topic::event(crate::plan::SITE, asset), Bytes::from(payload));
+            }
             Happening::Reboot(node) => self.nodes[node].reboot(self.now),
             Happening::Begin(at) => return self.begin(self.plan.episodes[at].fault),
             Happening::Finish(at) => self.end(self.plan.episodes[at].fault),
@@ -533,6 +558,21 @@ pub(crate) fn compare(plan: &Plan, disturbed: &Outcome, undisturbed: &Outcome) -
         let (rough, smooth) = (of(disturbed), of(undisturbed));
         hold!(smooth.len() > 60, "F", "{asset} has {} windows only", smooth.len());
         hold!(rough.len() == smooth.len(), "F", "{asset} has {} windows, undisturbed {}", rough.len(), smooth.len());
+        let lives = |outcome: &Outcome| -> Vec<RecordedLife> {
+            outcome.lives.iter().filter(|life| *life.asset == *asset).cloned().collect()
+        };
+        let (rough_lives, smooth_lives) = (lives(disturbed), lives(undisturbed));
+        let expected = match asset {
+            _ if asset == NODES[WILD] => 3,
+            _ if asset == NODES[2] || asset == NODES[3] => 2,
+            _ => 1,
+        };
+        hold!(smooth_lives.len() == expected, "F", "{asset} has {} lives", smooth_lives.len());
+        hold!(
+            rough_lives == smooth_lives,
+            "F",
+            "{asset}:\n  disturbed   {rough_lives:?}\n  undisturbed {smooth_lives:?}"
+        );
         for (end, text) in &smooth {
             let other = rough.get(end).map_or("", String::as_str);
             hold!(other == text, "F", "{asset} at {end}:\n  disturbed   {other}\n  undisturbed {text}");

@@ -4,6 +4,7 @@ use fettle_wire::{Micros, Name};
 
 use crate::chip::fault::SensorFault;
 use crate::fault::{Fault, Growth};
+use crate::life::{LifePlan, Lives};
 use crate::machine::Machine;
 use crate::machine::bearing::Component;
 use crate::random::{Purpose, Random};
@@ -36,6 +37,8 @@ pub struct Member {
     pub machine: Machine,
     /// Faults of the sensors on it, where it stands under chips.
     pub sensor_faults: Vec<SensorFault>,
+    /// Its lives, where they end.
+    pub lives: Option<Lives>,
 }
 
 /// All machines of a site.
@@ -56,9 +59,26 @@ impl Fleet {
         let members = faults.into_iter().enumerate().filter_map(|(index, fault)| {
             let index = index as u64;
             let name = Name::new(&asset_name(prefix, index)).ok()?;
-            Some(Member { name, index, machine: Machine::new(seed, index, fault), sensor_faults: Vec::new() })
+            Some(Member {
+                name,
+                index,
+                machine: Machine::new(seed, index, fault),
+                sensor_faults: Vec::new(),
+                lives: None,
+            })
         });
         Self { members: members.collect(), waveform: None }
+    }
+
+    /// `machines` machines of one class that wear out, fail and are replaced.
+    pub fn of_lives(seed: u64, prefix: &str, machines: u64, start: Micros, plan: LifePlan) -> Self {
+        let mut fleet = Self::new(seed, prefix, machines, start, None);
+        for member in &mut fleet.members {
+            let lives = Lives::new(plan, seed, member.index, start);
+            member.machine = lives.machine();
+            member.lives = Some(lives);
+        }
+        fleet
     }
 
     /// The same fleet under simulated chips, which send a burst of waveforms every `waveform`; `component` spalls where

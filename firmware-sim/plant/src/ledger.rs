@@ -156,6 +156,27 @@ pub struct MachineLedger {
     /// power took from a block under way is not known to anybody.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub samples_lost: u64,
+    /// Its lives so far, where they end, oldest first; the last [`MAX_LIVES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lives: Vec<LifeLedger>,
+}
+
+/// The most lives listed for a machine.
+pub const MAX_LIVES: usize = 1_000;
+
+/// One life as it went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifeLedger {
+    /// Which, from 1.
+    pub life: u64,
+    /// When it began, microseconds UTC.
+    pub begin_us: i64,
+    /// When it fails, or failed: true remaining life is the time until then.
+    pub failure_us: i64,
+    /// Whether it has.
+    pub failed: bool,
+    /// Of the events that tell of it (`failed`, and `replaced` at its begin), how many the broker has acknowledged.
+    pub told: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

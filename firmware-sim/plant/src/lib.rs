@@ -20,6 +20,7 @@ pub mod config;
 pub mod fault;
 pub mod fleet;
 pub mod ledger;
+pub mod life;
 pub mod machine;
 pub mod publish;
 pub mod random;

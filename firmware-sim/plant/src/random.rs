@@ -19,6 +19,7 @@ pub enum Purpose {
     Chip = 8,
     SensorFault = 9,
     Bus = 10,
+    Life = 11,
 }
 
 /// One stream of random numbers.

@@ -8,6 +8,7 @@ use crate::channel::Channel;
 use crate::chip::fault::SensorFault;
 use crate::fault::{Fault, Growth, SPALL_AT_FAILURE};
 use crate::fleet::{Fleet, Member};
+use crate::life::Life;
 use crate::machine::bearing::{Component, Geometry};
 
 /// One line of the truth.
@@ -22,6 +23,9 @@ pub struct Truth {
     /// Its bearing, under chips.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bearing: Option<BearingTruth>,
+    /// Its first lives, where they end; the ledger has what came of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lives: Vec<Life>,
     /// What is wrong with its sensors, under chips.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sensor_faults: Vec<SensorFault>,
@@ -118,10 +122,13 @@ fn one(member: &Member, on_chips: bool) -> Truth {
             bsf: geometry.bsf(),
             ftf: geometry.ftf(),
         }),
+        lives: member.lives.iter().flat_map(|lives| lives.clone().take(LIVES)).collect(),
         sensor_faults: member.sensor_faults.clone(),
     }
 }
 
+/// Lives of a machine that are written.
+const LIVES: usize = 100;
 /// Steps in which the spall's growth is written.
 const STEPS: i64 = 40;
 

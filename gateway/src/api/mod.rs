@@ -16,6 +16,7 @@ mod events;
 mod evidence;
 mod fleet;
 mod guard;
+mod label_act;
 pub mod listen;
 mod openapi;
 mod problem;
@@ -143,6 +144,7 @@ fn routes() -> Routes {
         .get("/api/v1/assets/{site}/{asset}/evidence", evidence::list)
         .get("/api/v1/assets/{site}/{asset}/evidence/{id}", evidence::one)
         .post("/api/v1/assets/{site}/{asset}/adopt", act::adopt)
+        .post("/api/v1/assets/{site}/{asset}/labels", label_act::labels)
         .get("/api/v1/alarms", alarms::alarms)
         .get("/api/v1/alarms/history", alarms::log)
         .post("/api/v1/alarms/{site}/{asset}/{condition}/acknowledge", alarm_act::acknowledge)

@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{act, alarm_act, alarms, assets, dashboard, events, evidence, fleet, session};
+use super::{act, alarm_act, alarms, assets, dashboard, events, evidence, fleet, label_act, session};
 
 /// The document.
 #[derive(OpenApi)]
@@ -30,6 +30,7 @@ use super::{act, alarm_act, alarms, assets, dashboard, events, evidence, fleet, 
         evidence::list,
         evidence::one,
         act::adopt,
+        label_act::labels,
         alarms::alarms,
         alarms::log,
         alarm_act::acknowledge,

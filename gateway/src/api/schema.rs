@@ -52,6 +52,16 @@ pub(crate) enum Label {
     MaintenanceDone,
 }
 
+/// What happened to a machine itself.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum EventKind {
+    Failed,
+    Replaced,
+    MaintenanceDone,
+}
+
 /// The verdict of state detection.
 #[derive(ToSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -164,6 +174,31 @@ pub(crate) struct Health {
     indicators: Vec<Indicator>,
     #[schema(required = false)]
     flags: Vec<String>,
+    /// Which of the asset's lives the window ends in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    life: Option<u64>,
+    /// From the beginning of that life to the window's end, s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<f64>,
+    #[schema(required = false)]
+    release: Option<ReleaseRef>,
+    #[schema(required = false)]
+    rul_contributions: Vec<RulContribution>,
+}
+
+/// What names a release.
+#[derive(ToSchema, Serialize)]
+pub(crate) struct ReleaseRef {
+    name: String,
+    version: u64,
+    hash: String,
+}
+
+/// How much one input moves a release's word on the remaining life.
+#[derive(ToSchema, Serialize)]
+pub(crate) struct RulContribution {
+    channel: String,
+    moves: f64,
 }
 
 /// A change in an alarm, with its evidence.

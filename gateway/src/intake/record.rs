@@ -231,6 +231,10 @@ pub(crate) mod tests {
             rul: Rul::None { reason: "no_limit".into() },
             indicators: Vec::new(),
             flags: Vec::new(),
+            release: None,
+            rul_contributions: Vec::new(),
+            life: None,
+            age: None,
         }
     }
 

@@ -1,6 +1,6 @@
-//! The one file here that reads clocks: what a training costs and how long a prediction takes.
+//! The one file here that reads clocks: what a training costs, how long a prediction takes, when a release was made.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -14,4 +14,11 @@ pub fn thread_time() -> Duration {
 #[expect(clippy::disallowed_methods, reason = "this is the one module that reads a clock")]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Wall time in microseconds UTC, for what people will read.
+pub fn wall() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the one module that reads a clock")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_micros()).ok()).unwrap_or(0)
 }

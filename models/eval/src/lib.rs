@@ -6,8 +6,12 @@
 
 pub mod clock;
 pub mod cmapss;
+pub mod federated;
 pub mod fit;
 pub mod judge;
 pub mod life;
+pub mod lives;
+pub mod package;
 pub mod progress;
+pub mod publish;
 pub mod report;

@@ -36,4 +36,6 @@ pub struct Inputs {
     pub channels: Vec<(String, String)>,
     /// Unit of time.
     pub time_unit: String,
+    /// Seconds of a step; 0 where time is counted in something else.
+    pub step_seconds: f64,
 }

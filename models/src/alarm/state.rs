@@ -151,6 +151,20 @@ impl Alarm {
         Ok(Some(transition))
     }
 
+    /// Whatever the alarm was about is gone: an active occurrence returns at once, whatever the off-delay.
+    pub fn withdraw(&mut self, at: Micros) -> Option<Transition> {
+        match self.state {
+            // -> ReturnedUnacknowledged
+            State::Unacknowledged => Some(self.enter(State::ReturnedUnacknowledged, Change::Returned, at)),
+            // -> Normal
+            State::Acknowledged => Some(self.enter(State::Normal, Change::Returned, at)),
+            State::Normal | State::ReturnedUnacknowledged => {
+                self.delay = Delay::default();
+                None
+            }
+        }
+    }
+
     fn enter(&mut self, state: State, change: Change, at: Micros) -> Transition {
         self.state = state;
         self.delay = Delay::default();

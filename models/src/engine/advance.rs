@@ -5,6 +5,7 @@
 //! an evaluated slide throws the one ahead away: it is made again from the committed one and the open slides up to there,
 //! and the walk goes on; so what becomes final is computed from all readings in the order of event time (E3). A slide
 //! without readings is not visited, so the walk costs what there is, not how far it is (a gap of decades is one step).
+//! Where a life ends between two slides (`life`), the later one is judged by a new detector, here and there.
 
 use fettle_wire::{Micros, Verdict};
 
@@ -48,6 +49,7 @@ impl Asset {
             }
         }
         self.commit(rules, close);
+        self.live(rules, close, out);
         for channel in &mut self.channels {
             channel.queue.close(&rules.grid, close);
         }
@@ -70,7 +72,7 @@ impl Asset {
     }
 
     /// The start of the first slide with readings after the evaluation of the slide that ends at `end`.
-    fn start_after(&self, end: Option<Micros>) -> Option<Micros> {
+    pub(super) fn start_after(&self, end: Option<Micros>) -> Option<Micros> {
         let from = end.map_or(self.closed, |end| end.max(self.closed));
         self.channels.iter().filter_map(|c| c.queue.next_start(from)).min()
     }
@@ -81,7 +83,7 @@ impl Asset {
     }
 
     /// Gathers what a detector is shown of the slide that ends at `end`.
-    fn gather(&mut self, rules: &Rules, end: Micros) {
+    pub(super) fn gather(&mut self, rules: &Rules, end: Micros) {
         let start = end - rules.grid.slide;
         self.scratch.clear();
         self.scratch.extend(self.channels.iter_mut().map(|c| c.queue.slide(&rules.grid, start).map(|s| s.mean)));
@@ -89,7 +91,11 @@ impl Asset {
 
     /// Goes ahead by the slide that ends at `end`, the first after the last evaluation.
     fn step_ahead(&mut self, rules: &Rules, end: Micros) {
+        let before = self.head().map(|head| head.0);
         let mut detector = self.detector_ahead(rules);
+        if self.lives.parts(before, end) {
+            *detector = Detector::new(&self.layout, &rules.detector);
+        }
         self.gather(rules, end);
         let assessment = detector.step(end, &self.layout, &rules.detector, &self.scratch);
         self.evaluations += 1;
@@ -105,6 +111,9 @@ impl Asset {
         let (reached, mut end) = (ahead.end, self.committed.as_ref().map(|c| c.0));
         let mut detector = Box::new(self.detector.clone());
         while let Some(next) = self.start_after(end).map(|s| s + rules.grid.slide).filter(|next| *next <= reached) {
+            if self.lives.parts(end, next) {
+                *detector = Detector::new(&self.layout, &rules.detector);
+            }
             self.gather(rules, next);
             detector.step(next, &self.layout, &rules.detector, &self.scratch);
             end = Some(next);
@@ -125,6 +134,9 @@ impl Asset {
         }
         self.step_ahead(rules, end);
         if end > self.alarmed {
+            if self.lives.parts(Some(self.alarmed), end) {
+                self.withdraw_alarms(end, out);
+            }
             self.alarmed = end;
             self.judge(rules, end, out);
         }
@@ -157,6 +169,9 @@ impl Asset {
         let was_frozen = self.detector.is_frozen();
         let next = |asset: &Self| asset.start_after(asset.committed.as_ref().map(|c| c.0));
         while let Some(end) = next(self).map(|start| start + rules.grid.slide).filter(|end| *end <= close) {
+            if self.lives.parts(self.committed.as_ref().map(|c| c.0), end) {
+                self.detector = Detector::new(&self.layout, &rules.detector);
+            }
             self.gather(rules, end);
             let assessment = self.detector.step(end, &self.layout, &rules.detector, &self.scratch);
             self.committed = Some((end, assessment));

@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::door::Door;
+use super::learned::Learned;
 use super::waveform::Waveforms;
 use super::{Output, Reading, Rules, Source};
 use crate::assess::Assessment;
 use crate::derived;
 use crate::detect::{Detector, Layout};
+use crate::life::Lives;
 use crate::registry::{AssetSpec, ChannelSpec, Role};
 use crate::window::{Grid, Inserted, Key, Queue, Summary, Watermark};
 
@@ -117,6 +119,9 @@ pub(super) struct Asset {
     pub(super) evaluations: u64,
     /// What its waveform channels need; absent where it has none.
     pub(super) waveforms: Option<Box<Waveforms>>,
+    /// What releases say of it; absent where none speaks of its class.
+    pub(super) learned: Option<Box<Learned>>,
+    pub(super) lives: Lives,
 }
 
 /// What became of one reading.
@@ -167,6 +172,8 @@ impl Asset {
             hint: 0,
             scratch: Vec::new(),
             evaluations: 0,
+            learned: None,
+            lives: Lives::new(spec.installed()),
         }
     }
 
@@ -274,6 +281,8 @@ impl Asset {
         let spec = ChannelSpec { unit, ..ChannelSpec::adopted() };
         self.channels.insert(at, Channel::new(&name, &spec));
         self.layout.channels.insert(at, (name, spec.role, unit, None));
+        let joined = (0..self.channels.len()).map(|i| if i == at { None } else { Some(i - usize::from(i > at)) });
+        self.lives.relayout(joined);
         self.grown = true;
         self.restart_detector(rules);
     }
@@ -300,6 +309,10 @@ impl Asset {
     fn adopt_layout<'a>(&mut self, rules: &Rules, layout: Layout, specs: impl Iterator<Item = &'a ChannelSpec>) {
         let same = same_inputs(&self.layout, &layout);
         let old = core::mem::replace(&mut self.layout, layout);
+        let before = |(name, _, unit, _): &(Name, Role, Unit, Option<f64>)| {
+            old.channels.iter().position(|c| c.0 == *name && c.2 == *unit)
+        };
+        self.lives.relayout(self.layout.channels.iter().map(before));
         let mut kept: BTreeMap<Name, (Unit, Channel)> = BTreeMap::new();
         for (c, channel) in old.channels.into_iter().zip(self.channels.drain(..)) {
             kept.insert(c.0, (c.2, channel));

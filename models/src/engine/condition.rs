@@ -215,6 +215,16 @@ impl Asset {
         self.conditions.values().filter(|c| c.alarm.is_active()).count() as u64
     }
 
+    /// The machine is another one now: alarms that stand return.
+    pub(super) fn withdraw_alarms(&mut self, at: Micros, out: &mut Vec<Output>) {
+        for kept in self.conditions.values_mut() {
+            let (Some(transition), Some(last)) = (kept.alarm.withdraw(at), kept.last.as_deref()) else { continue };
+            let message = format!("a new life of {} has begun, which ends {}", last.asset, plain(last));
+            let (change, state) = (transition.change, transition.state);
+            kept.say(Alert { change, state, ..again(last, transition.at, message) }, out);
+        }
+    }
+
     /// Ends each shelf whose time has come.
     fn end_shelves(&mut self, end: Micros, out: &mut Vec<Output>) {
         for kept in self.conditions.values_mut() {

@@ -71,9 +71,20 @@ impl Asset {
                 restamped.push(format!("restamped:{name}"));
             }
         }
+        let (life, age) = self.life_at(end);
         let Some((at, found)) = self.head() else { return self.unknown(rules, end, indicators) };
         let mut flags = self.quality_flags(found);
         flags.extend(restamped);
+        let told = self.learned.as_ref().and_then(|learned| learned.told(end));
+        let (rul, release, rul_contributions) = match told {
+            Some(Ok(told)) => (told.rul, Some(told.release), told.contributions),
+            Some(Err(reason)) => {
+                // The trend speaks, and the record says why the release does not.
+                flags.push(format!("release:{reason}"));
+                (shifted(&found.rul, (end - at) as f64 * 1e-6), None, Vec::new())
+            }
+            None => (shifted(&found.rul, (end - at) as f64 * 1e-6), None, Vec::new()),
+        };
         Health {
             asset: self.name.clone(),
             window_start: end - rules.grid.window,
@@ -86,9 +97,13 @@ impl Asset {
             p_value: found.p_value,
             contributions: self.contributions(found),
             baseline: found.baseline,
-            rul: shifted(&found.rul, (end - at) as f64 * 1e-6),
+            rul,
             indicators,
             flags,
+            release,
+            rul_contributions,
+            life: Some(life),
+            age,
         }
     }
 
@@ -109,6 +124,10 @@ impl Asset {
             rul: Rul::None { reason: "inputs_missing".into() },
             indicators,
             flags: Vec::new(),
+            release: None,
+            rul_contributions: Vec::new(),
+            life: None,
+            age: None,
         }
     }
 

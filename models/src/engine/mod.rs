@@ -3,7 +3,8 @@
 //! Place in the flow: the agent's journal hands over what it has on disk; what comes out goes to the outbox in the same
 //! transaction. `door` admits readings, `asset` holds one machine's state, `advance` evaluates it, `emit` writes health
 //! records, `condition` runs alarms, `shared` holds what belongs to no machine in service, `state` saves and loads,
-//! `waveform` turns blocks into readings of derived channels, which then go the way of every reading.
+//! `waveform` turns blocks into readings of derived channels, which then go the way of every reading, `life` folds what
+//! is final into steps of the machine's life, `releases` and `learned` show these to released models.
 //!
 //! Time. A reading goes into its channel's slide. When an asset's frontier (`window::watermark`) passes a slide's end,
 //! the slide is evaluated *provisionally*: the detector takes one step, alarms act, a health record may go out. When the
@@ -28,6 +29,9 @@ mod asset;
 mod condition;
 mod door;
 mod emit;
+mod learned;
+mod life;
+mod releases;
 mod shared;
 mod state;
 mod waveform;
@@ -39,12 +43,16 @@ use fettle_wire::{Alert, Arrival, ClockQuality, Evidence, Health, Micros, Name, 
 use crate::alarm::{Act, AlarmParams};
 use crate::detect::DetectorParams;
 use crate::indicate::waveform::Analyser;
+use crate::life::{Happened, LifeEvent, LifeStep};
 use crate::registry::{AssetSpec, Registry};
 use crate::settings::{Settings, UnknownPolicy};
 use crate::window::Grid;
 use asset::Asset;
+use releases::Releases;
 use shared::Shared;
 
+pub use learned::Compared;
+pub use releases::Places;
 pub use state::StateError;
 pub use waveform::{Capture, WaveformBlock};
 
@@ -85,6 +93,10 @@ pub enum Output {
     Evidence(Box<Evidence>),
     /// Raw samples around an alarm, to be kept at the site.
     Capture(Box<Capture>),
+    /// A step of an asset's life is finished; for the site's own history.
+    LifeStep(Box<LifeStep>),
+    /// What somebody said happened to an asset itself; for the site's own history.
+    LifeEvent(Box<LifeEvent>),
 }
 
 /// What every evaluation needs, derived from the settings once.
@@ -125,6 +137,8 @@ pub struct Engine {
     last: usize,
     /// (monotonic time at which a channel may turn idle, slot), for assets that are queued.
     deadlines: BTreeSet<(u64, usize)>,
+    /// The releases at hand: no state, their content is named by their hash.
+    releases: Releases,
     /// Plans and buffers: no state (V1 of `indicate::waveform`).
     analyser: Analyser,
 }
@@ -141,6 +155,7 @@ impl Engine {
             lookup: HashMap::new(),
             last: 0,
             deadlines: BTreeSet::new(),
+            releases: Releases::default(),
             analyser: Analyser::default(),
         }
     }
@@ -229,9 +244,12 @@ impl Engine {
     fn follow(&mut self, now: &Arrival, slot: usize, due: bool, used: bool, out: &mut Vec<Output>) {
         let Some(state) = &mut self.slots[slot] else { return };
         if due {
+            let from = out.len();
             state.advance(&self.rules, false, out);
             state.show_raises(&mut self.analyser, out);
+            self.prognose(slot, from, out);
         }
+        let Some(state) = &mut self.slots[slot] else { return };
         if !state.queued && used {
             state.queued = true;
             let deadline = now.monotonic.saturating_add(self.rules.settings.idle.unsigned_abs());
@@ -258,8 +276,11 @@ impl Engine {
         let mut changed = Vec::new();
         for (name, slot) in due {
             let Some(asset) = &mut self.slots[slot] else { continue };
+            let from = out.len();
             let (expired, next) = asset.expire(&self.rules, now.monotonic, out);
             asset.show_raises(&mut self.analyser, out);
+            self.prognose(slot, from, out);
+            let Some(asset) = &mut self.slots[slot] else { continue };
             asset.queued = next.is_some();
             self.deadlines.extend(next.map(|deadline| (deadline, slot)));
             if expired {
@@ -288,6 +309,23 @@ impl Engine {
         let slot = self.slot(asset).ok_or("unknown_asset")?;
         let state = self.slots[slot].as_mut().ok_or("unknown_asset")?;
         state.act(condition, act, by, command, out)
+    }
+
+    /// Takes in what somebody says happened to an asset itself; whether it was late. An error names why it cannot be taken,
+    /// and that it was taken before (`duplicate`); no retry helps.
+    pub fn happened(
+        &mut self,
+        now: &Arrival,
+        asset: &str,
+        event: &Happened<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, &'static str> {
+        let unseen = if self.spec(asset).is_some() { "no_readings_yet" } else { "unknown_asset" };
+        let slot = self.slot(asset).ok_or(unseen)?;
+        let state = self.slots[slot].as_mut().ok_or(unseen)?;
+        let late = state.happened(&self.rules, now, event, out)?;
+        state.show_raises(&mut self.analyser, out);
+        Ok(late)
     }
 
     /// Takes a quarantined asset into service with the channels it has shown, each in the unit it declared (or as a pure

@@ -11,6 +11,7 @@ use fettle_wire::{Arrival, Micros, Name, Tally, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::Reading;
+use super::releases::Places;
 use crate::registry::{AssetSpec, ChannelSpec};
 use crate::settings::Settings;
 
@@ -39,6 +40,9 @@ pub(super) struct Shared {
     adopted: BTreeMap<Name, Adopted>,
     retired: u64,
     next_retirement: Micros,
+    /// Which releases each class of machines runs.
+    #[serde(default)]
+    pub(super) releases: BTreeMap<String, Places>,
     /// Something that is saved here has changed since the engine's owner last asked.
     #[serde(skip)]
     changed: bool,
@@ -55,6 +59,11 @@ impl Shared {
 
     pub(super) fn retired(&self) -> u64 {
         self.retired
+    }
+
+    /// Notes that what is saved here has changed.
+    pub(super) fn touch(&mut self) {
+        self.changed = true;
     }
 
     pub(super) fn take_change(&mut self) -> bool {

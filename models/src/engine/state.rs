@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::asset::{Asset, Published};
 use super::condition::Condition;
+use super::learned::Learned;
 use super::shared::{Adopted, Quarantined, Shared};
 use super::waveform::{Saved as WaveformSaved, Saving as WaveformSaving};
 use super::{Engine, Rules};
 use crate::assess::{Assessment, Share};
 use crate::detect::{Detector, Layout};
+use crate::life::Lives;
 use crate::registry::{AssetSpec, ChannelSpec, Role};
 use crate::settings::MAX_SLIDE;
 use crate::window::queue::{Saved, Saving};
@@ -130,6 +132,8 @@ struct Written<'a> {
     seen: Micros,
     adopted: Option<&'a Adopted>,
     waveforms: Option<WaveformSaving<'a>>,
+    learned: Option<&'a Learned>,
+    lives: &'a Lives,
 }
 
 /// One asset as loaded: field by field what [`Written`] is.
@@ -152,6 +156,9 @@ struct Read {
     adopted: Option<Adopted>,
     #[serde(default)]
     waveforms: Option<WaveformSaved>,
+    #[serde(default)]
+    learned: Option<Box<Learned>>,
+    lives: Option<Lives>,
 }
 
 fn encode<T: Serialize>(state: &T) -> Option<Vec<u8>> {
@@ -194,6 +201,7 @@ impl Read {
             (self.channels.iter().all(|c| c.0.sane() && c.1.consistent(grid)), "slides are not in order"),
             (whole(self.evaluated) && whole(self.closed), "boundaries lie off the grid"),
             (sane(&self.alarmed) && self.dirty.iter().all(sane), "times lie out of bounds"),
+            (self.lives.iter().all(|l| l.consistent(self.channels.len())), "lives do not fit the channels"),
             (self.waveforms.iter().all(WaveformSaved::consistent), "waveforms are not what was joined"),
         ];
         match checks.into_iter().find(|c| !c.0) {
@@ -221,6 +229,8 @@ impl Asset {
             seen: self.seen,
             adopted: None,
             waveforms: self.waveforms.as_ref().map(|w| w.saving()),
+            learned: self.learned.as_deref(),
+            lives: &self.lives,
         }
     }
 
@@ -239,6 +249,10 @@ impl Asset {
         self.conditions = state.conditions;
         self.trusted = state.trusted;
         self.seen = state.seen;
+        self.learned = state.learned;
+        if let Some(lives) = state.lives {
+            self.lives = lives;
+        }
         self.set_due(rules);
     }
 }

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 /// Distance between two knots, in the unit of remaining life, as a share of the cap.
 const KNOTS: usize = 26;
+/// Knots that are read at most.
+const MOST_KNOTS: usize = 1024;
 /// Half width of a neighbourhood, as a share of the cap; widened until it holds [`ENOUGH`] units.
 const NEAR: f64 = 0.08;
 /// Units below which a neighbourhood is widened.
@@ -75,6 +77,12 @@ impl Conformal {
         }
         let knots = (0..KNOTS).map(|k| knot(residuals, cap * k as f64 / (KNOTS - 1) as f64, cap, ids.len()));
         Some(Self { cap, knots: smooth(&knots.collect::<Vec<_>>()), units: ids.len() })
+    }
+
+    /// Whether bounds can be drawn from it.
+    pub(crate) fn is_sound(&self, cap: f64) -> bool {
+        let finite = |k: &Knot| k.quantiles.iter().chain(&k.shortest).all(|x| x.is_finite());
+        self.cap == cap && (2..=MOST_KNOTS).contains(&self.knots.len()) && self.knots.iter().all(finite)
     }
 
     /// Units it was calibrated on.

@@ -22,6 +22,14 @@ pub struct FilterParams {
     pub patience: f64,
 }
 
+impl FilterParams {
+    /// Whether a filter can run with them.
+    pub(crate) fn is_sound(&self) -> bool {
+        let positive = self.cap > 0.0 && self.soft > 0.0 && self.cap.is_finite() && self.soft.is_finite();
+        positive && (0.0..=1.0).contains(&self.gain) && self.patience >= 0.0
+    }
+}
+
 /// One life's filter.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Filter {

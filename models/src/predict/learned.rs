@@ -53,6 +53,9 @@ pub enum ModelError {
     /// The trees.
     #[error(transparent)]
     Trees(#[from] TreesError),
+    /// Numbers that no training leaves behind, or parts of another size than the schema asks for.
+    #[error("{0}")]
+    Unsound(&'static str),
     /// Parts of different width.
     #[error("{what} takes {found} features, the schema gives {wanted}")]
     Width {
@@ -92,6 +95,8 @@ pub struct Estimate {
     pub bounds: Bounds,
     /// What the ensemble said at this step, before the filter.
     pub raw: f64,
+    /// The scaled features it said it of.
+    pub row: Vec<f32>,
     /// Strongest first; empty unless the P50 falls faster than time passes.
     pub evidence: Vec<Contribution>,
 }
@@ -105,7 +110,20 @@ impl RulModel {
     /// # Errors
     /// The first contradiction.
     pub fn check(&self) -> Result<(), ModelError> {
-        let wanted = self.frozen.schema.width();
+        let Frozen { schema, regimes, scale } = &self.frozen;
+        schema.check().map_err(ModelError::Unsound)?;
+        let wanted = schema.width();
+        let rules = [
+            (!self.networks.is_empty(), "there is no network"),
+            (regimes.is_sound(schema.settings.len(), schema.channels.len()), "the regimes do not fit the schema"),
+            (self.filter.is_sound(), "the filter's constants are out of range"),
+            (self.conformal.is_sound(self.filter.cap), "the intervals do not belong to this cap"),
+            ((0.0..=1.0).contains(&self.tree_weight), "the trees' weight is not between 0 and 1"),
+            (self.healthy.iter().all(|x| x.is_finite()), "the healthy reference holds a number that is not finite"),
+        ];
+        if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
+            return Err(ModelError::Unsound(rule));
+        }
         for (i, network) in self.networks.iter().enumerate() {
             network.check().map_err(|e| ModelError::Network(i, e))?;
         }
@@ -117,7 +135,8 @@ impl RulModel {
         let rest = [("the healthy reference", self.healthy.len()), ("the scaling", self.frozen.scale.mean.len())];
         match networks.chain(trees).chain(rest).find(|(_, found)| *found != wanted) {
             Some((what, found)) => Err(ModelError::Width { what, found, wanted }),
-            None => Ok(()),
+            None if scale.is_sound(wanted) => Ok(()),
+            None => Err(ModelError::Unsound("the scaling does not fit the schema")),
         }
     }
 
@@ -190,7 +209,7 @@ impl RulState {
         let told = self.filter.step(&model.filter, elapsed, raw);
         let mut evidence = if told.evidence_due { model.contributions(scorer, &row)? } else { Vec::new() };
         evidence.truncate(SHOWN);
-        Ok(Estimate { p50: told.value, bounds: model.conformal.bounds(told.value), raw, evidence })
+        Ok(Estimate { p50: told.value, bounds: model.conformal.bounds(told.value), raw, row, evidence })
     }
 }
 
@@ -209,6 +228,7 @@ mod tests {
             channels: vec![channel("wear"), channel("noise")],
             settings: vec![],
             time_unit: "h".into(),
+            step_seconds: 0.0,
             time_constants: [1e-3, 8.0, 32.0],
             baseline_steps: 2,
             baseline_least: 2,

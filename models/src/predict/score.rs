@@ -33,3 +33,37 @@ impl Scorer for Reference<'_> {
         Ok(self.0.iter().map(|member| member.evaluate(row)).sum::<f32>() / self.0.len() as f32)
     }
 }
+
+/// What scores for a release: tract where it is built in, else the members' own arithmetic.
+pub struct Runtime {
+    #[cfg(feature = "onnx")]
+    scorer: super::tract::Tract,
+    #[cfg(not(feature = "onnx"))]
+    members: Vec<Network>,
+}
+
+impl Runtime {
+    /// Loads ONNX bytes of ours.
+    ///
+    /// # Errors
+    /// [`ScoreError::Load`] with what is wrong with them.
+    pub fn load(bytes: &[u8]) -> Result<Self, ScoreError> {
+        #[cfg(feature = "onnx")]
+        let found = Self { scorer: super::tract::Tract::load(bytes)? };
+        #[cfg(not(feature = "onnx"))]
+        let found = Self { members: super::onnx::read(bytes).map_err(|e| ScoreError::Load(e.to_string()))? };
+        Ok(found)
+    }
+
+    /// What it is called in logs and on pages.
+    pub const NAME: &str = if cfg!(feature = "onnx") { "tract" } else { "built_in" };
+}
+
+impl Scorer for Runtime {
+    fn score(&mut self, row: &[f32]) -> Result<f32, ScoreError> {
+        #[cfg(feature = "onnx")]
+        return self.scorer.score(row);
+        #[cfg(not(feature = "onnx"))]
+        Reference(&self.members).score(row)
+    }
+}

@@ -12,5 +12,16 @@ pub mod random;
 mod samples;
 mod trainer;
 
+use crate::predict::network::Network;
+use gradient::Work;
+
 pub use samples::Samples;
 pub use trainer::{Plan, Progress, Trainer, random_network};
+
+/// Mean squared error of a network over all rows; NaN without rows or where the widths differ.
+pub fn loss(network: &Network, samples: &Samples) -> f64 {
+    if samples.width() != network.inputs() {
+        return f64::NAN;
+    }
+    2.0 * Work::default().loss(network, samples) / samples.len() as f64
+}

@@ -5,6 +5,7 @@
 
 mod alarm;
 mod door;
+mod life;
 mod order;
 mod plant;
 mod script;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fettle_models::{AssetSpec, ChannelSpec, Engine, Output, Reading, Registry, Role, Settings, Source};
+use fettle_models::{
+    AssetSpec, ChannelSpec, Engine, Happened, LifeStep, Output, Reading, Registry, Role, Settings, Source,
+};
 use fettle_wire::time::{HOUR, MINUTE, SECOND};
-use fettle_wire::{Alert, Arrival, ClockQuality, Health, Micros, Name, Quality, Tally, Unit};
+use fettle_wire::{Alert, Arrival, ClockQuality, EventKind, Health, Micros, Name, Quality, Tally, Unit};
 
 /// 2026-01-01T00:00:00Z, on every grid used here.
 pub(crate) const START: Micros = 1_767_225_600 * SECOND;
@@ -116,6 +118,22 @@ pub(crate) fn flush(engine: &mut Engine, asset: &str, after: Micros, out: &mut V
     let sent = stream(after, after + 10 * MINUTE, 30 * SECOND);
     let sent: Vec<_> = sent.into_iter().map(|s| Sent { boot: 99, ..s }).collect();
     assert_eq!(run(engine, asset, &sent, out).used, sent.len() as u64);
+}
+
+/// Tells the engine at `now` what happened to an asset; whether it was late, or why it was not taken.
+pub(crate) fn tell(
+    engine: &mut Engine,
+    asset: &str,
+    now: Micros,
+    (kind, at, id): (EventKind, Option<Micros>, &str),
+    out: &mut Vec<Output>,
+) -> Result<bool, &'static str> {
+    let event = Happened { kind, at, components: &[], note: None, by: Some("ada"), id };
+    engine.happened(&arrival(now), asset, &event, out)
+}
+
+pub(crate) fn steps(out: &[Output]) -> Vec<LifeStep> {
+    out.iter().filter_map(|o| if let Output::LifeStep(s) = o { Some((**s).clone()) } else { None }).collect()
 }
 
 pub(crate) fn healths(out: &[Output]) -> impl Iterator<Item = &Health> {

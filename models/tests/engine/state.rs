@@ -2,7 +2,7 @@
 
 use fettle_models::{Engine, Role, Settings, StateError, UnknownPolicy};
 use fettle_wire::time::{DAY, MINUTE, SECOND};
-use fettle_wire::{Micros, Verdict};
+use fettle_wire::{EventKind, Micros, Verdict};
 use proptest::prelude::*;
 
 use crate::plant::*;
@@ -40,6 +40,7 @@ proptest! {
     fn saved_and_loaded_at_any_point_the_outputs_are_the_same_bit_for_bit(
         seed: u64,
         points in prop::collection::btree_set(0usize..900, 0..12),
+        events in prop::collection::btree_set(0usize..900, 0..6),
         publish in 1i64..4,
     ) {
         let settings = Settings { publish: publish * MINUTE, baseline_slides: 40, unknown: UnknownPolicy::Adopt, ..settings() };
@@ -57,6 +58,12 @@ proptest! {
                 let now = arrival(sent.arrival + if i % 100 == 0 { 3 * MINUTE } else { 0 });
                 one.tick(&now, &mut steady);
                 other.tick(&now, &mut restarted);
+            }
+            if events.contains(&i) {
+                let (kind, id) = (if i % 3 == 0 { EventKind::Replaced } else { EventKind::Failed }, i.to_string());
+                let at = Some(sent.time - (i as Micros % 7) * MINUTE);
+                let a = tell(&mut one, "p", sent.arrival, (kind, at, &id), &mut steady);
+                prop_assert_eq!(a, tell(&mut other, "p", sent.arrival, (kind, at, &id), &mut restarted));
             }
             if points.contains(&i) {
                 other = reborn(&other, &settings);

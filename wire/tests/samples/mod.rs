@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use fettle_wire::evidence::{Line, Spectrum};
 use fettle_wire::frame::FrameReading;
 use fettle_wire::{
-    AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, Evidence, Frame, Health,
-    Identity, Indicator, Label, Lane, LedgerEntry, Micros, Name, NoVerdict, NodeAccount, Occasion, Priority, Quality,
-    Request, Rul, Tally, Verdict, Waveform,
+    AlarmState, Alert, Change, ClockQuality, Command, Contribution, Durable, Envelope, EventKind, Evidence, Frame,
+    Health, Identity, Indicator, Label, Lane, LedgerEntry, Micros, Name, NoVerdict, NodeAccount, Occasion, Priority,
+    Quality, Request, Rul, Tally, Verdict, Waveform,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -225,8 +225,9 @@ pub(crate) fn health() -> impl Strategy<Value = Health> {
     ];
     let scores = (option::of(share()), option::of(finite()), option::of(share()), share());
     let lists = (vec(contribution(), 0..4), vec(indicator(), 0..4), vec(text(), 0..3));
-    (name(), time(), time(), any::<u32>(), verdict, scores, rul(), lists).prop_map(
-        |(asset, window_start, window_end, revision, (verdict, reason), scores, rul, lists)| {
+    let lived = (option::of(1..1u64 << 53), option::of(0.0..1e9f64));
+    (name(), time(), time(), any::<u32>(), verdict, scores, rul(), lists, lived).prop_map(
+        |(asset, window_start, window_end, revision, (verdict, reason), scores, rul, lists, (life, age))| {
             let (health_index, score, p_value, baseline) = scores;
             let (contributions, indicators, flags) = lists;
             Health {
@@ -244,6 +245,10 @@ pub(crate) fn health() -> impl Strategy<Value = Health> {
                 rul,
                 indicators,
                 flags,
+                release: None,
+                rul_contributions: Vec::new(),
+                life,
+                age,
             }
         },
     )
@@ -335,6 +340,13 @@ pub(crate) fn evidence() -> impl Strategy<Value = Evidence> {
     })
 }
 
+fn event() -> impl Strategy<Value = Request> {
+    let kinds = [EventKind::Failed, EventKind::Replaced, EventKind::MaintenanceDone];
+    let said = (vec("[ -~]{1,64}", 0..4), option::of("[ -~]{1,40}"));
+    (name(), select(kinds.to_vec()), option::of(time()), said)
+        .prop_map(|(asset, event, at, (components, note))| Request::Event { asset, event, at, components, note })
+}
+
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let request = prop_oneof![
         (name(), name(), count()).prop_map(|(asset, c, occurrence)| Request::Acknowledge {
@@ -360,6 +372,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             occurrence,
             label
         }),
+        event(),
         name().prop_map(|asset| Request::Adopt { asset }),
     ];
     ("[ -~]{1,40}", name(), name(), text(), time(), time(), request).prop_map(

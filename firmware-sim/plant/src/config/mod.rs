@@ -17,10 +17,11 @@ use fettle_wire::{Micros, Name};
 
 use crate::channel::Channel;
 use crate::fleet::{self, FaultPlan, Fleet};
+use crate::life::LifePlan;
 pub use firmware::{NodeKind, SensorFaultPlan, Waveform};
 pub use reader::Problem;
 use reader::Reader;
-use tables::{read_clock, read_fault, read_mqtt, read_weather};
+use tables::{read_clock, read_fault, read_lives, read_mqtt, read_weather};
 pub use values::Start;
 
 /// A checked configuration.
@@ -72,6 +73,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// Growing faults.
     pub fault: Option<FaultPlan>,
+    /// Lives that end.
+    pub lives: Option<LifePlan>,
     /// Faults of link and power.
     pub weather: Weather,
     /// Wrong clocks.
@@ -167,7 +170,7 @@ impl Config {
     fn read(top: &mut Reader<'_>, folder: &Path, problems: &mut Vec<Problem>) -> Self {
         let path = |text: Option<&str>| text.map(|t| folder.join(t));
         let below = |top: &mut Reader<'_>, key: &'static str| top.table(key).cloned().unwrap_or_default();
-        let (mqtt, fault) = (below(top, "mqtt"), below(top, "fault"));
+        let (mqtt, fault, lives) = (below(top, "mqtt"), below(top, "fault"), below(top, "lives"));
         let (weather, clock) = (below(top, "link"), below(top, "clock"));
         let interval = top.duration("interval", 1_000).unwrap_or(SECOND);
         let node = node(top);
@@ -201,6 +204,7 @@ impl Config {
             ring_bytes: top.bytes("ring_bytes", 1_024..=(1 << 30), 256 * 1024) as usize,
             mqtt: read_mqtt(&mqtt, folder, problems),
             fault: (!fault.is_empty()).then(|| read_fault(&fault, node, problems)),
+            lives: top.has("lives").then(|| read_lives(&lives, problems)),
             weather: read_weather(&weather, problems),
             wrong_clock: (!clock.is_empty()).then(|| read_clock(&clock, problems)),
             truth: path(top.text("truth")),
@@ -221,6 +225,11 @@ impl Config {
         if self.speed > 1.0 && matches!(self.start, Start::Ago(0)) {
             let rule = "more than 1 needs a start in the past, or readings would come from the future";
             top.problem("speed", rule, self.speed, "set start = \"now-30d\" or speed = 1.0");
+        }
+        if self.lives.is_some() && (self.fault.is_some() || self.node == NodeKind::Firmware) {
+            let rule = "needs node = \"light\" and no [fault]: lives have their own wear";
+            let found = if self.fault.is_some() { "[fault]" } else { "node = \"firmware\"" };
+            top.problem("lives", rule, found, "remove one of the two");
         }
         self.check_node(top);
         // A reading takes at most 19 bytes (index 1, offset 9, value 9), a frame some 200 beside channel names.
@@ -266,6 +275,9 @@ impl Config {
 
     /// The fleet of this configuration for a run that begins at event time `start`.
     pub fn fleet(&self, start: Micros) -> Fleet {
+        if let Some(plan) = self.lives {
+            return Fleet::of_lives(self.seed, &self.name_prefix, self.machines, start, plan);
+        }
         let fleet = Fleet::new(self.seed, &self.name_prefix, self.machines, start, self.fault.as_ref());
         match self.node {
             NodeKind::Light => fleet,
@@ -444,6 +456,19 @@ mod tests {
             assert!(said.iter().any(|s| s.starts_with(key)), "{key} is missing in {said:#?}");
         }
         assert_eq!(said.len(), 7, "{said:#?}");
+    }
+
+    #[test]
+    fn lives_end_where_their_table_stands_and_only_in_the_light_model() {
+        let config = Config::parse("site = \"a\"\n[lives]\nmean = \"20h\"", Path::new("/etc/x")).unwrap();
+        let plan = config.lives.unwrap();
+        assert_eq!((plan.class, plan.mean, plan.pause), (1, 20 * HOUR, 10 * MINUTE));
+        assert!(config.fleet(0).members.iter().all(|m| m.lives.is_some()));
+        let said = problems("site = \"a\"\nnode = \"firmware\"\n[lives]\nspread = 1.0\nmean = \"1s\"");
+        for key in ["lives:", "lives.spread:", "lives.mean:"] {
+            assert!(said.iter().any(|s| s.starts_with(key)), "{key} is missing in {said:#?}");
+        }
+        assert_eq!(problems("site = \"a\"\n[lives]\n[fault]\nshare = 0.5").len(), 1);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use fettle_wire::time::{HOUR, SECOND};
+use fettle_wire::time::{DAY, HOUR, MINUTE, SECOND};
 use fettle_wire::{Micros, Name};
 
 use super::reader::{Problem, Reader};
 use super::{ClockFault, Mqtt, NodeKind, Weather, WrongClock};
 use crate::fault::Growth;
 use crate::fleet::FaultPlan;
+use crate::life::LifePlan;
 use crate::machine::bearing::Component;
 
 pub(super) fn read_mqtt(table: &toml::Table, folder: &Path, problems: &mut Vec<Problem>) -> Mqtt {
@@ -65,6 +66,19 @@ pub(super) fn read_fault(table: &toml::Table, node: NodeKind, problems: &mut Vec
         time_to_failure: reader.duration("time_to_failure", 1).unwrap_or(24 * HOUR),
         growth,
         component,
+    };
+    problems.extend(reader.finish());
+    plan
+}
+
+pub(super) fn read_lives(table: &toml::Table, problems: &mut Vec<Problem>) -> LifePlan {
+    let mut reader = Reader::new(table, "lives.");
+    let plan = LifePlan {
+        class: reader.integer("class", 0..=u64::MAX, 1),
+        mean: reader.duration("mean", MINUTE).unwrap_or(30 * DAY),
+        // Nothing lives for no time.
+        spread: reader.number("spread", 0.0..=0.9, 0.3),
+        pause: reader.duration("pause", 0).unwrap_or(10 * MINUTE),
     };
     problems.extend(reader.finish());
     plan

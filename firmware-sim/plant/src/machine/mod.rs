@@ -24,6 +24,7 @@ use fettle_wire::Micros;
 
 use crate::channel::Channel;
 use crate::fault::Fault;
+use crate::life::Life;
 use crate::random::{Purpose, Random};
 use bearing::{Bearing, Component};
 use noise::Wander;
@@ -88,7 +89,7 @@ pub struct Design {
 }
 
 impl Design {
-    fn draw(random: &mut Random) -> Self {
+    pub(crate) fn draw(random: &mut Random) -> Self {
         let rated = [985.0, 1_480.0, 2_960.0][(random.uniform() * 3.0) as usize % 3];
         let power = [15.0, 30.0, 55.0, 75.0, 110.0][(random.uniform() * 5.0) as usize % 5];
         Self {
@@ -110,6 +111,8 @@ impl Design {
 pub struct Machine {
     design: Design,
     fault: Option<Fault>,
+    /// The life that it lives, where lives end.
+    life: Option<Life>,
     bearing: Bearing,
     /// Whether the bearing's heat follows friction rather than load.
     friction: bool,
@@ -127,13 +130,24 @@ pub struct Machine {
 impl Machine {
     /// Machine `index` of the fleet with `seed`; healthy without a fault.
     pub fn new(seed: u64, index: u64, fault: Option<Fault>) -> Self {
-        let design = Design::draw(&mut Random::new(seed, index, Purpose::Design));
+        Self::of_design(seed, index, Design::draw(&mut Random::new(seed, index, Purpose::Design)), fault)
+    }
+
+    /// The machine that lives `life`, built to `design`; its vibration wanders `noise` times as much as usual.
+    pub(crate) fn living(seed: u64, index: u64, design: Design, noise: f64, life: Life) -> Self {
+        let mut machine = Self::of_design(seed, index, design, None);
+        machine.vibration = vibration::Vibration::new(&machine.design, noise);
+        machine.life = Some(life);
+        machine
+    }
+
+    fn of_design(seed: u64, index: u64, design: Design, fault: Option<Fault>) -> Self {
         Self {
             bearing: Bearing::draw(seed, index, design.power_kw),
             friction: false,
             load: Wander::new(0.04, 7_200.0),
             speed: Wander::new(0.0015, 20.0),
-            vibration: vibration::Vibration::new(&design),
+            vibration: vibration::Vibration::new(&design, 1.0),
             thermal: thermal::Thermal::new(&design),
             pressure: Wander::new(0.006, 60.0),
             current: Wander::new(0.008, 30.0),
@@ -142,6 +156,7 @@ impl Machine {
             last: None,
             design,
             fault,
+            life: None,
         }
     }
 
@@ -172,7 +187,8 @@ impl Machine {
         // The first sample finds the machine as if it had been running for ever.
         let seconds = self.last.map_or(f64::INFINITY, |last| time.saturating_sub(last).max(0) as f64 * 1e-6);
         self.last = Some(self.last.map_or(time, |last| last.max(time)));
-        let severity = self.fault.map_or(0.0, |f| f.severity(time));
+        let by_fault = || self.fault.map_or(0.0, |f| f.severity(time));
+        let severity = self.life.map_or_else(by_fault, |life| life.severity(time));
         let process = &mut self.process;
         let load = (profile::load(&self.design.shifts, time) + self.load.step(seconds, process)).clamp(0.15, 1.1);
         let speed = profile::speed(load) * (1.0 + self.speed.step(seconds, process));

@@ -18,10 +18,11 @@ pub(crate) struct Vibration {
 const USUAL_LOAD: f64 = 0.75;
 
 impl Vibration {
-    pub(crate) fn new(design: &Design) -> Self {
+    /// `noise` is how much its level wanders, 1 as usual.
+    pub(crate) fn new(design: &Design, noise: f64) -> Self {
         let usual = healthy(design.vibration_mm_s, super::profile::speed(USUAL_LOAD), USUAL_LOAD);
         let limit = Channel::Vibration.limit().unwrap_or(usual);
-        Self { level: design.vibration_mm_s, gain: limit / usual - 1.0, wander: Wander::new(0.03, 120.0) }
+        Self { level: design.vibration_mm_s, gain: limit / usual - 1.0, wander: Wander::new(0.03 * noise, 120.0) }
     }
 
     pub(crate) fn step(&mut self, seconds: f64, speed: f64, load: f64, severity: f64, random: &mut Random) -> f64 {

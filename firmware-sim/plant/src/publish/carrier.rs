@@ -28,6 +28,8 @@ const SAMPLES: usize = 256;
 const SWEEP: u64 = 100_000;
 /// Frames of one station handed over before the next station's turn.
 const TURN: usize = 16;
+/// Stands for a boot in the ticket of an event: boot ids are 64 random bits, and none was ever 0.
+const NEWS: u64 = 0;
 /// How often retained confirmations are asked for while draining; microseconds.
 const ASK_AGAIN: u64 = 5_000_000;
 
@@ -281,7 +283,7 @@ impl Carrier {
         } else {
             self.schedule.push(Reverse((station.next, i)));
         }
-        if closed > 0 {
+        if closed > 0 || self.stations[i].has_news() {
             self.mark(i);
         }
         Ok(())
@@ -305,11 +307,12 @@ impl Carrier {
                 }
             }
             self.brown_out(now, i);
-            if self.stations[i].node_mut().ready(now) {
+            if self.stations[i].node_mut().ready(now) || self.stations[i].has_news() {
                 self.mark(i);
             }
         }
-        self.settled = !self.generating() && self.stations.iter().all(|s| s.node().ring().is_empty());
+        let settled = |s: &Station| s.node().ring().is_empty() && !s.has_news();
+        self.settled = !self.generating() && self.stations.iter().all(settled);
         for i in std::mem::take(&mut self.blocked) {
             self.schedule.push(Reverse((self.stations[i].next, i)));
         }
@@ -342,6 +345,7 @@ impl Carrier {
             }
             let Some(i) = self.ready.pop_front() else { return };
             self.is_ready[i] = false;
+            self.tell(i, desk);
             let mut actions = std::mem::take(&mut self.actions);
             self.stations[i].step(now, Event::Room(desk.room().min(TURN)), &mut actions);
             for Action::Publish { sequence, to, bytes, .. } in actions.drain(..) {
@@ -350,6 +354,19 @@ impl Carrier {
             self.actions = actions;
             if self.stations[i].node_mut().ready(now) {
                 self.mark(i);
+            }
+        }
+    }
+
+    /// Tells what happened to the machine, before anything that its successor measures. What is not acknowledged is told
+    /// again with the next connection.
+    fn tell(&mut self, i: usize, desk: &mut Desk) {
+        let topic = self.stations[i].event_topic().to_owned();
+        let Some(living) = self.stations[i].living() else { return };
+        while desk.room() > 0 {
+            let Some((number, payload)) = living.next_to_tell() else { return };
+            if desk.publish(&topic, payload.into(), Some((i, NEWS, number))).is_err() {
+                return living.not_told(number);
             }
         }
     }
@@ -408,10 +425,24 @@ impl Carrier {
                 self.connected = true;
                 for i in 0..self.stations.len() {
                     self.stations[i].step(now, Event::Connected, &mut Vec::new());
+                    if let Some(living) = self.stations[i].living() {
+                        living.tell_again();
+                    }
                     self.mark(i);
                 }
             }
+            Happened::Acknowledged(Some((i, NEWS, number))) => {
+                if let Some(living) = self.stations[i].living() {
+                    living.told(number);
+                }
+            }
             Happened::Acknowledged(ticket) => self.answered(now, ticket, Event::Acknowledged),
+            Happened::Refused(Some((i, NEWS, number)), reason) => {
+                tracing::warn!("the broker refused an event of {}: {reason:?}", self.stations[i].name);
+                if let Some(living) = self.stations[i].living() {
+                    living.not_told(number);
+                }
+            }
             Happened::Refused(ticket, reason) => {
                 tracing::warn!("the broker refused a frame: {reason:?}");
                 self.answered(now, ticket, Event::Refused);

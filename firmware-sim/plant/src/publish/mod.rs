@@ -7,6 +7,7 @@
 mod carrier;
 pub mod client;
 pub mod clock;
+mod living;
 mod station;
 
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@ use fettle_wire::time::ClockQuality;
 use fettle_wire::{Durable, Micros, Quality};
 
 use super::PublishError;
+use super::living::{Living, Turn};
 use crate::channel::{ACCELERATION, Channel};
 use crate::chip::rig::{self, Bus, Rig, Shared, Spi, Wait};
 use crate::config::{ClockFault, Config, NodeKind};
@@ -99,6 +100,9 @@ pub(super) struct Station {
     /// Sequences of this boot that the ring dropped because it was full.
     overflowed: Vec<(u64, u64)>,
     brownouts: u64,
+    /// Where lives end.
+    living: Option<Living>,
+    event_topic: String,
     pub(super) weather: Random,
     pub(super) traffic: Traffic,
     /// Event time of the next sample.
@@ -135,7 +139,9 @@ impl Station {
         let next = start.saturating_add(phase);
         let topic = fettle_wire::topic::readings(&config.site, &member.name);
         let waveform_topic = fettle_wire::topic::waveform(&config.site, &member.name, ACCELERATION);
+        let event_topic = fettle_wire::topic::event(&config.site, &member.name);
         let name = member.name.to_string();
+        let lives = member.lives.clone();
         Ok(Self {
             topic,
             waveform_topic,
@@ -146,6 +152,8 @@ impl Station {
             past: Traffic::default(),
             overflowed: Vec::new(),
             brownouts: 0,
+            living: lives.map(Living::new),
+            event_topic,
             weather,
             traffic: Traffic::default(),
             next,
@@ -179,8 +187,38 @@ impl Station {
         }
     }
 
+    /// The topic of what happens to the machine.
+    pub(super) fn event_topic(&self) -> &str {
+        &self.event_topic
+    }
+
+    /// What is to be told of the machine.
+    pub(super) fn living(&mut self) -> Option<&mut Living> {
+        self.living.as_mut()
+    }
+
+    /// Whether something is still to be told.
+    pub(super) fn has_news(&self) -> bool {
+        self.living.as_ref().is_some_and(Living::has_news)
+    }
+
     /// Does what is due at [`Self::next`] and plans the next time. Returns how many frames were closed.
     pub(super) fn sample(&mut self, common: &Common, interval: Micros) -> Result<u64, PublishError> {
+        let turn = self.living.as_mut().map(|living| living.turn(&self.name, self.next));
+        match turn {
+            Some(Turn::Stands(until)) => {
+                self.next = until;
+                let before = self.node().sequence();
+                self.noting_overflow(|station| station.node_mut().flush());
+                return Ok(self.node().sequence() - before);
+            }
+            Some(Turn::Replaced(machine)) => {
+                if let Source::Light(light) = &mut self.source {
+                    light.0 = *machine;
+                }
+            }
+            Some(Turn::Runs) | None => {}
+        }
         self.noting_overflow(|station| match &mut station.source {
             Source::Light(_) => station.sample_light(common, interval).map_err(PublishError::Record),
             Source::OnChips(_) => station.poll_board(common),
@@ -329,7 +367,8 @@ impl Station {
             Source::OnChips(chips) => chips.failures(),
         };
         let (asset, brownouts) = (self.name.clone(), self.brownouts);
-        MachineLedger { asset, frames, readings, traffic, boots, brownouts, sensor_failures, samples_lost }
+        let lives = self.living.as_ref().map_or_else(Vec::new, Living::ledger);
+        MachineLedger { asset, frames, readings, traffic, boots, brownouts, sensor_failures, samples_lost, lives }
     }
 }
 

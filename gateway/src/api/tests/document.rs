@@ -148,6 +148,7 @@ fn full_health(asset: &str, at: i64) -> fettle_wire::Health {
         unit: "K".into(),
     }];
     health.flags = vec!["restamped".into()];
+    (health.life, health.age) = (Some(2), Some(86_400.0));
     if asset == "pump" {
         let (method, channel) = ("level_rate_first_passage".into(), name("temperature"));
         health.rul = Rul::Interval { p10: 1.0, p50: 2.0, p90: Some(3.0), method, channel };
@@ -192,6 +193,7 @@ async fn running() -> Running {
     running
 }
 
+const TOLD: &str = "/api/v1/assets/plant-a/pump/labels";
 const EVIDENCE: &str = "/api/v1/assets/{site}/{asset}/evidence";
 const ONE: &str = "/api/v1/assets/{site}/{asset}/evidence/{id}";
 
@@ -274,7 +276,7 @@ async fn every_answer_is_as_the_document_says() {
         asked.insert(path);
     }
     let ack = "/api/v1/alarms/{site}/{asset}/{condition}/acknowledge";
-    let adopt = "/api/v1/assets/{site}/{asset}/adopt";
+    let (adopt, labels) = ("/api/v1/assets/{site}/{asset}/adopt", "/api/v1/assets/{site}/{asset}/labels");
     let [shelve, unshelve, comment, label] =
         ["shelve", "unshelve", "comment", "label"].map(|what| ack.replace("acknowledge", what));
     running.api.status.set_caught_up(Feed::Commands, true);
@@ -294,6 +296,12 @@ async fn every_answer_is_as_the_document_says() {
         (&label, &act("label"), "{\"person\": \"bob\", \"occurrence\": 2, \"label\": \"false_alarm\"}"),
         (&label, &act("label"), "{\"person\": \"bob\", \"occurrence\": 2}"),
         (adopt, "/api/v1/assets/plant-a/none/adopt", "{\"person\": \"bob\"}"),
+        (labels, TOLD, "{\"person\": \"bob\", \"event\": \"failed\", \"at\": 60000000}"),
+        (labels, TOLD, "{\"person\": \"bob\", \"event\": \"replaced\", \"at\": 60000000}"),
+        (labels, TOLD, "{\"person\": \"bob\", \"event\": \"replaced\"}"),
+        (labels, TOLD, "{\"person\": \"bob\", \"event\": \"replaced\", \"at\": 9000000000000000}"),
+        (labels, TOLD, "{\"person\": \"bob\", \"event\": \"failed\", \"at\": 1, \"components\": [\"\"]}"),
+        (labels, "/api/v1/assets/plant-a/none/labels", "{\"person\": \"bob\", \"event\": \"failed\", \"at\": 1}"),
     ] {
         check(&document, path, "post", asked, running.post(asked, body).await);
     }

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use fettle_eval::cmapss::evaluate::{Options, evaluate};
+use fettle_eval::federated::{self, Attack, Split, Tuning};
 use fettle_eval::fit::Recipe;
 use fettle_eval::progress::Progress;
 use fettle_eval::report::{html, text};
+use serde::de::DeserializeOwned;
 
 /// Evaluates fettle's models on public data sets, with the code that runs on an agent.
 #[derive(Parser)]
@@ -23,6 +25,58 @@ struct Cli {
 enum Command {
     /// Remaining useful life of NASA's C-MAPSS turbofans: trains on train_*.txt, judges on test_*.txt and RUL_*.txt
     Cmapss(Cmapss),
+    /// Sites that learn together from the same files, against one training on all and each site alone
+    Federated(Federated),
+}
+
+#[derive(Args)]
+struct Federated {
+    /// The folder with the files, plain or gzipped
+    dir: PathBuf,
+    /// Only this set, e.g. FD001; may be given several times
+    #[arg(long)]
+    set: Vec<String>,
+    /// Sites the train file's units are spread over
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    sites: u16,
+    /// Share of the sites that is online at a time: 0.3, or 30 for per cent
+    #[arg(long, default_value = "0.3", value_parser = share)]
+    online: f64,
+    /// How units come to sites
+    #[arg(long, value_enum, default_value_t = Split::Iid)]
+    split: Split,
+    /// Share of the sites that attacks: 0.2, or 20 for per cent
+    #[arg(long, default_value = "0", value_parser = share)]
+    attackers: f64,
+    /// What they do
+    #[arg(long, value_enum, default_value_t = Attack::Sign)]
+    attack: Attack,
+    /// Versions to publish
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    rounds: u64,
+    /// Everything random follows from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Share of the train file's units that the centre keeps to judge candidates by; 0: the sites judge them
+    #[arg(long, default_value = "0.1", value_parser = share)]
+    root: f64,
+    /// Judge on a fifth of the train file's units, which nothing learns from, and leave the test file alone
+    #[arg(long)]
+    held_out: bool,
+    /// Other rules and another plan of the sites, as JSON; what it leaves out keeps its default
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// A share, or per cent.
+fn share(text: &str) -> Result<f64, String> {
+    let wrong = || "a share between 0 and 1, or per cent up to 100".to_owned();
+    let value: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| wrong())?;
+    let value = if value > 1.0 || text.ends_with('%') { value / 100.0 } else { value };
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(wrong()) }
 }
 
 #[derive(Args)]
@@ -63,8 +117,11 @@ fn folds(text: &str) -> Result<usize, String> {
 }
 
 fn main() -> ExitCode {
-    let Command::Cmapss(args) = Cli::parse().command;
-    match cmapss(&args) {
+    let done = match Cli::parse().command {
+        Command::Cmapss(args) => cmapss(&args),
+        Command::Federated(args) => together(&args),
+    };
+    match done {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -77,13 +134,7 @@ fn main() -> ExitCode {
 }
 
 fn cmapss(args: &Cmapss) -> Result<String, String> {
-    let recipe = match &args.recipe {
-        None => Recipe::default(),
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-            serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?
-        }
-    };
+    let recipe: Recipe = read(args.recipe.as_deref())?;
     recipe.check()?;
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     let options = Options {
@@ -103,6 +154,37 @@ fn cmapss(args: &Cmapss) -> Result<String, String> {
         write(path, &html::html(&report))?;
     }
     Ok(text::text(&report))
+}
+
+fn together(args: &Federated) -> Result<String, String> {
+    let tuning: Tuning = read(args.tuning.as_deref())?;
+    tuning.rules.check().map_err(|rule| format!("rules: {rule}"))?;
+    let options = federated::Options {
+        sets: args.set.clone(),
+        sites: usize::from(args.sites),
+        online: args.online,
+        split: args.split,
+        attackers: args.attackers,
+        attack: args.attack,
+        rounds: args.rounds,
+        seed: args.seed,
+        root: args.root,
+        held_out: args.held_out,
+        tuning,
+    };
+    let report = federated::evaluate(&args.dir, &options, &Progress::default()).map_err(|e| e.to_string())?;
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?;
+        write(path, &json)?;
+    }
+    Ok(federated::text::text(&report))
+}
+
+/// What a JSON file says, or the default.
+fn read<T: DeserializeOwned + Default>(path: Option<&Path>) -> Result<T, String> {
+    let Some(path) = path else { return Ok(T::default()) };
+    let text = fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn write(path: &Path, content: &str) -> Result<(), String> {

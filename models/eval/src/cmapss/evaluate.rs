@@ -163,11 +163,11 @@ pub struct Drawn {
     pub rows: Vec<(Said, f64)>,
 }
 
-struct Set {
-    train: Vec<Life>,
-    test: Vec<Life>,
-    truth: Option<Vec<f64>>,
-    reason: Option<String>,
+pub(crate) struct Set {
+    pub(crate) train: Vec<Life>,
+    pub(crate) test: Vec<Life>,
+    pub(crate) truth: Option<Vec<f64>>,
+    pub(crate) reason: Option<String>,
     train_lines: Account,
     test_lines: Option<Account>,
 }
@@ -187,7 +187,7 @@ pub fn evaluate(folder: &Path, options: &Options, progress: &Progress) -> Result
     Ok(Report { sets, pooled, recipe: options.recipe.clone() })
 }
 
-fn chosen(folder: &Path, wanted: &[String]) -> Result<BTreeMap<String, Files>, ReadError> {
+pub(crate) fn chosen(folder: &Path, wanted: &[String]) -> Result<BTreeMap<String, Files>, ReadError> {
     let mut sets = read::sets(folder)?;
     if let Some(wanted) = wanted.iter().find(|w| !sets.contains_key(*w)) {
         let found = sets.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -197,7 +197,7 @@ fn chosen(folder: &Path, wanted: &[String]) -> Result<BTreeMap<String, Files>, R
     Ok(sets)
 }
 
-fn load(files: &Files) -> Result<Set, ReadError> {
+pub(crate) fn load(files: &Files) -> Result<Set, ReadError> {
     // `sets` keeps only sets with a train file.
     let path = files.train.as_deref().unwrap_or(Path::new(""));
     let (train, train_lines) = read::lives(path)?;
@@ -222,7 +222,7 @@ fn load(files: &Files) -> Result<Set, ReadError> {
 fn judge_set(name: &str, set: &Set, options: &Options, progress: &Progress) -> Result<SetReport, EvaluateError> {
     let variants = 1 + u64::from(options.without_age);
     let trainings = (variants * options.seeds) as usize + options.cross_validate;
-    progress.begin(&format!("{name}: training"), trainings * fit::ensemble::steps(&options.recipe));
+    progress.begin(&format!("{name}: training"), trainings * fit::steps(&options.recipe));
     let tasks: Vec<(bool, u64)> = (0..variants).flat_map(|v| (0..options.seeds).map(move |s| (v == 1, s))).collect();
     let mut done = parallel(&tasks, options.jobs, |(without_age, seed)| {
         let age = options.recipe.age && !without_age;

@@ -36,5 +36,5 @@ const CHANNELS: [(&str, &str); 21] = [
 /// What a row of a file holds after unit and cycle.
 pub fn inputs() -> Inputs {
     let owned = |list: &[(&str, &str)]| list.iter().map(|(n, u)| ((*n).to_owned(), (*u).to_owned())).collect();
-    Inputs { settings: owned(&SETTINGS), channels: owned(&CHANNELS), time_unit: "cycle".into() }
+    Inputs { settings: owned(&SETTINGS), channels: owned(&CHANNELS), time_unit: "cycle".into(), step_seconds: 0.0 }
 }

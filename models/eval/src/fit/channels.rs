@@ -22,7 +22,8 @@ fn signal(lives: &[Life], regimes: &Regimes, channel: usize) -> f64 {
     if all.is_empty() { 0.0 } else { all.iter().sum::<f64>() / all.len() as f64 }
 }
 
-fn of_life(life: &Life, regimes: &Regimes, channel: usize) -> Option<f64> {
+/// The same of one life; none if it is too short to have a beginning and an end.
+pub(crate) fn of_life(life: &Life, regimes: &Regimes, channel: usize) -> Option<f64> {
     let z: Vec<f64> = life
         .steps
         .iter()

@@ -56,7 +56,7 @@ pub(super) fn train(table: &Table, recipe: &Recipe, progress: &Progress) -> Resu
 }
 
 /// Steps that [`train`] reports.
-pub(crate) fn steps(recipe: &Recipe) -> usize {
+pub(super) fn steps(recipe: &Recipe) -> usize {
     recipe.folds * recipe.repeats + recipe.trees.as_ref().map_or(0, |_| recipe.folds + 1)
 }
 

@@ -4,10 +4,10 @@
 //! all but one fold of units in turn -> trees likewise -> everything that is chosen (weight of the trees, filter) and
 //! calibrated (intervals) from what the members say of units they were not trained on. Nothing looks at a test file.
 
-mod channels;
+pub(crate) mod channels;
 pub(crate) mod ensemble;
 mod recipe;
-mod regimes;
+pub(crate) mod regimes;
 mod table;
 pub mod trees;
 
@@ -89,6 +89,11 @@ pub struct Summary {
     pub filter: FilterParams,
 }
 
+/// Steps of progress that a training reports.
+pub fn steps(recipe: &Recipe) -> usize {
+    ensemble::steps(recipe)
+}
+
 /// Trains on lives to failure.
 ///
 /// # Errors
@@ -108,6 +113,7 @@ pub fn train(lives: &[Life], inputs: &Inputs, recipe: &Recipe, progress: &Progre
         channels: picked.iter().map(|c| named(&inputs.channels[*c])).collect(),
         settings: inputs.settings.iter().map(named).collect(),
         time_unit: inputs.time_unit.clone(),
+        step_seconds: inputs.step_seconds,
         time_constants: recipe.time_constants,
         baseline_steps: recipe.baseline_steps,
         baseline_least: recipe.baseline_least.min(recipe.baseline_steps),
@@ -116,7 +122,8 @@ pub fn train(lives: &[Life], inputs: &Inputs, recipe: &Recipe, progress: &Progre
     let regimes = regimes::of_channels(&regimes, &picked);
     let mut table = Table::new(lives, &schema, &regimes, &picked, recipe);
     let scale = Scale::learn(schema.width(), table.features());
-    table.scale(&scale);
+    let outside = table.scale(&scale);
+    debug_assert_eq!(outside, 0);
     let held = ensemble::train(&table, recipe, progress)?;
     let (tree_weight, both) = combine(&table, &held);
     let (filter, told) = choose_filter(&table, &both, recipe.cap);

@@ -23,7 +23,7 @@ const ROWS: usize = 4_000;
 const FEW: usize = 30;
 
 /// Regimes with the mean and spread of every channel in each.
-pub(super) fn learn(lives: &[Life]) -> Result<Regimes, FitError> {
+pub(crate) fn learn(lives: &[Life]) -> Result<Regimes, FitError> {
     let steps = || lives.iter().flat_map(|life| &life.steps);
     let settings = steps().next().map_or(0, |s| s.settings.len());
     let channels = steps().next().map_or(0, |s| s.values.len());
@@ -78,7 +78,7 @@ fn describe(regimes: &mut Regimes, lives: &[Life], channels: usize) {
 }
 
 /// The same regimes for some of the channels.
-pub(super) fn of_channels(regimes: &Regimes, picked: &[usize]) -> Regimes {
+pub(crate) fn of_channels(regimes: &Regimes, picked: &[usize]) -> Regimes {
     let pick = |rows: &[Vec<f64>]| rows.iter().map(|row| picked.iter().map(|c| row[*c]).collect()).collect();
     Regimes { mean: pick(&regimes.mean), sd: pick(&regimes.sd), ..regimes.clone() }
 }

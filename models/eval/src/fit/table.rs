@@ -48,7 +48,7 @@ pub struct Table {
 
 impl Table {
     /// The features of every step that has some, by the very code that runs at inference.
-    pub(super) fn new(lives: &[Life], schema: &Schema, regimes: &Regimes, picked: &[usize], recipe: &Recipe) -> Self {
+    pub(crate) fn new(lives: &[Life], schema: &Schema, regimes: &Regimes, picked: &[usize], recipe: &Recipe) -> Self {
         let width = schema.width();
         let weighting = Weighting::default();
         let (mut features, mut rows, mut units) = (Vec::new(), Vec::new(), Vec::new());
@@ -79,68 +79,68 @@ impl Table {
         self.rows.is_empty()
     }
 
-    pub(super) fn features(&self) -> impl Iterator<Item = &[f64]> + Clone {
+    pub(crate) fn features(&self) -> impl Iterator<Item = &[f64]> + Clone {
         self.features.chunks_exact(self.width)
     }
 
-    /// Scales all rows; the unscaled ones are no longer needed. Training rows are within the domain by its definition.
-    pub(super) fn scale(&mut self, scale: &Scale) {
+    /// Scales all rows; the unscaled ones are no longer needed. Returns how many lie outside the domain: none of those
+    /// the scale was learned from.
+    pub(crate) fn scale(&mut self, scale: &Scale) -> usize {
         let mut scaled = vec![0f32; self.features.len()];
-        for (row, out) in self.features.chunks_exact(self.width).zip(scaled.chunks_exact_mut(self.width)) {
-            let within = scale.apply(row, out);
-            debug_assert!(within.is_ok());
-        }
+        let rows = self.features.chunks_exact(self.width).zip(scaled.chunks_exact_mut(self.width));
+        let outside = rows.map(|(row, out)| scale.apply(row, out)).filter(Result::is_err).count();
         (self.scaled, self.features) = (scaled, Vec::new());
+        outside
     }
 
     /// The scaled features of a row.
-    pub(super) fn row(&self, i: usize) -> &[f32] {
+    pub(crate) fn row(&self, i: usize) -> &[f32] {
         &self.scaled[i * self.width..(i + 1) * self.width]
     }
 
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// What a network should say of a row: remaining life, capped, in shares of the cap.
-    pub(super) fn target(&self, i: usize) -> f64 {
+    pub(crate) fn target(&self, i: usize) -> f64 {
         self.rows[i].remaining.min(self.cap) / self.cap
     }
 
-    pub(super) fn time(&self, i: usize) -> f64 {
+    pub(crate) fn time(&self, i: usize) -> f64 {
         self.rows[i].time
     }
 
-    pub(super) fn remaining(&self, i: usize) -> f64 {
+    pub(crate) fn remaining(&self, i: usize) -> f64 {
         self.rows[i].remaining
     }
 
     /// The rows of each unit.
-    pub(super) fn units(&self) -> impl Iterator<Item = Range<usize>> {
+    pub(crate) fn units(&self) -> impl Iterator<Item = Range<usize>> {
         self.units.iter().cloned()
     }
 
-    pub(super) fn unit(&self, unit: usize) -> Range<usize> {
+    pub(crate) fn unit(&self, unit: usize) -> Range<usize> {
         self.units[unit].clone()
     }
 
-    pub(super) fn unit_count(&self) -> usize {
+    pub(crate) fn unit_count(&self) -> usize {
         self.units.len()
     }
 
     /// Rows at which a life could have been cut, and their unit.
-    pub(super) fn judged(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(crate) fn judged(&self) -> impl Iterator<Item = (usize, usize)> {
         let all = self.units.iter().enumerate().flat_map(|(u, range)| range.clone().map(move |i| (i, u)));
         all.filter(|(i, _)| self.rows[*i].judged)
     }
 
     /// Root of the mean over units of the mean square error over a unit's judged rows; `said` in the data's unit.
-    pub(super) fn rmse(&self, said: &[f64]) -> f64 {
+    pub(crate) fn rmse(&self, said: &[f64]) -> f64 {
         self.mean(|i| (said[i].clamp(0.0, self.cap) - self.rows[i].remaining.min(self.cap)).powi(2)).sqrt()
     }
 
     /// Mean over units of the mean NASA penalty over a unit's judged rows.
-    pub(super) fn score(&self, said: &[f64]) -> f64 {
+    pub(crate) fn score(&self, said: &[f64]) -> f64 {
         self.mean(|i| nasa_penalty(said[i].clamp(0.0, self.cap), self.rows[i].remaining.min(self.cap)))
     }
 
@@ -157,7 +157,7 @@ impl Table {
     }
 
     /// Mean scaled features of rows whose remaining life is beyond the cap.
-    pub(super) fn healthy(&self, width: usize) -> Vec<f32> {
+    pub(crate) fn healthy(&self, width: usize) -> Vec<f32> {
         let (mut sum, mut n) = (vec![0f64; width], 0.0);
         for i in (0..self.rows.len()).filter(|i| self.rows[*i].remaining >= self.cap) {
             sum.iter_mut().zip(self.row(i)).for_each(|(sum, x)| *sum += f64::from(*x));

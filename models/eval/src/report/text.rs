@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::cmapss::evaluate::{Headline, Report, SetReport, Variant};
+use crate::fit::Summary;
+use crate::lives::LeftOut;
 
 /// A number, or a dash where there is none.
-pub(super) fn number(value: f64, digits: usize) -> String {
+pub(crate) fn number(value: f64, digits: usize) -> String {
     if value.is_finite() { format!("{value:.digits$}") } else { "-".into() }
 }
 
@@ -21,6 +23,27 @@ fn line(name: &str, h: &Headline, d: &Headline) -> String {
         number(h.width, 1),
         number(h.seconds_train, 1),
         number(h.us_infer, 1),
+    )
+}
+
+/// What a training on lives of a plant has found.
+pub fn trained(summary: &Summary, left_out: &LeftOut, step_seconds: f64) -> String {
+    let hours = |steps: f64| steps * step_seconds / 3600.0;
+    format!(
+        "{} lives of steps of {step_seconds} s, {} rows; {left_out}\n\
+         channels that tell of wear: {}\n\
+         regimes: {}; networks: {} of {} parameters, epochs {:?}\n\
+         on lives held out: RMSE {} steps ({} h), NASA score {} a life\n",
+        summary.lives,
+        summary.rows,
+        summary.channels.join(", "),
+        summary.regimes,
+        summary.members,
+        summary.parameters,
+        summary.epochs,
+        number(summary.held_out_told, 2),
+        number(hours(summary.held_out_told), 2),
+        number(summary.held_out_score, 2),
     )
 }
 

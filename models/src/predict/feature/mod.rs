@@ -153,6 +153,7 @@ mod tests {
             channels: vec![channel("t1"), channel("t2")],
             settings: vec![channel("load")],
             time_unit: "h".into(),
+            step_seconds: 0.0,
             time_constants: [2.0, 8.0, 32.0],
             baseline_steps: 3,
             baseline_least: 3,

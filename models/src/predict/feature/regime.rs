@@ -32,6 +32,24 @@ pub struct Regimes {
 }
 
 impl Regimes {
+    /// Whether all parts have the size that so many settings and channels need, and every number is one.
+    pub(crate) fn is_sound(&self, settings: usize, channels: usize) -> bool {
+        let finite = |x: &[f64]| x.iter().all(|x| x.is_finite());
+        let spread = |x: &[f64]| finite(x) && x.iter().all(|x| *x >= 0.0);
+        let all = |rows: &[Vec<f64>], width: usize, rule: &dyn Fn(&[f64]) -> bool| {
+            rows.len() == self.centres.len() && rows.iter().all(|row| row.len() == width && rule(row))
+        };
+        !self.centres.is_empty()
+            && (self.setting_mean.len(), self.setting_sd.len()) == (settings, settings)
+            && finite(&self.setting_mean)
+            && spread(&self.setting_sd)
+            && self.reach.len() == self.centres.len()
+            && spread(&self.reach)
+            && all(&self.centres, settings, &finite)
+            && all(&self.mean, channels, &finite)
+            && all(&self.sd, channels, &spread)
+    }
+
     /// The regime of these settings.
     ///
     /// # Errors

@@ -48,6 +48,12 @@ impl Scale {
         scale
     }
 
+    /// Whether it is made for rows of this width and every number is one.
+    pub(crate) fn is_sound(&self, width: usize) -> bool {
+        let finite = self.mean.iter().chain(&self.sd).all(|x| x.is_finite()) && self.sd.iter().all(|sd| *sd >= 0.0);
+        finite && self.mean.len() == width && self.sd.len() == width && self.farthest >= 0.0
+    }
+
     /// Writes the scaled row.
     ///
     /// # Errors

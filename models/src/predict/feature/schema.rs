@@ -24,8 +24,11 @@ pub struct Schema {
     pub channels: Vec<Channel>,
     /// Channels that tell the operating state, in order; none: one regime.
     pub settings: Vec<Channel>,
-    /// Unit of time, age and remaining life (UCUM code, or `cycle`).
+    /// Unit of time, age and remaining life: `cycle`, or `step` where steps have a length.
     pub time_unit: String,
+    /// Seconds of a step over which an agent averages; 0 where the unit is none of clock time.
+    #[serde(default)]
+    pub step_seconds: f64,
     /// Time constants of the EWMAs, ascending, in that unit.
     pub time_constants: [f64; 3],
     /// First steps of a life whose mean is the healthy baseline.
@@ -36,8 +39,10 @@ pub struct Schema {
     pub age: bool,
 }
 
+/// Channels and settings together at most.
+const MOST_CHANNELS: usize = 1024;
 /// Changes when the same schema begins to mean other features.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Schema {
     /// Number of features.
@@ -58,6 +63,22 @@ impl Schema {
         self.time_constants[1] as u32
     }
 
+    /// Whether features can be made by it at all.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let [short, middle, long] = self.time_constants;
+        let rules = [
+            (!self.channels.is_empty(), "a schema needs a channel"),
+            (self.channels.len() + self.settings.len() <= MOST_CHANNELS, "a schema has at most 1024 channels"),
+            (0.0 < short && short < middle && middle < long && long.is_finite(), "time constants ascend from above 0"),
+            (self.baseline_steps >= self.baseline_least && self.baseline_least > 0, "a baseline has steps"),
+            (self.step_seconds >= 0.0 && self.step_seconds.is_finite(), "a step is not shorter than nothing"),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
+    }
+
     /// SHA-256 of all that gives the features their meaning, in hexadecimal digits.
     pub fn hash(&self) -> String {
         let mut digest = Sha256::new();
@@ -75,6 +96,7 @@ impl Schema {
             }
         }
         text(&self.time_unit);
+        text(&format!("{:016x}", self.step_seconds.to_bits()));
         for tau in self.time_constants {
             text(&format!("{:016x}", tau.to_bits()));
         }
@@ -93,6 +115,7 @@ mod tests {
             channels: vec![channel("bearing", "K"), channel("casing", "K")],
             settings: vec![channel("speed", "/min")],
             time_unit: "h".into(),
+            step_seconds: 0.0,
             time_constants: [4.0, 12.0, 36.0],
             baseline_steps: 20,
             baseline_least: 10,

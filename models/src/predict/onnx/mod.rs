@@ -9,6 +9,7 @@
 //! Format: onnx.proto (IR version 8, operator set 13) in the protobuf wire format.
 
 mod protobuf;
+pub mod survey;
 
 use std::collections::BTreeMap;
 

@@ -47,8 +47,10 @@ impl Message {
 /// One field's content.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Field<'a> {
-    Number,
+    Number(u64),
     Bytes(&'a [u8]),
+    /// 4 or 8 bytes of a fixed length; nothing we read has any.
+    Fixed,
 }
 
 /// The fields of a message in order; ends after the first error, which is the offset within the message.
@@ -67,8 +69,8 @@ impl<'a> Fields<'a> {
         let number = u32::try_from(key >> 3).ok()?;
         let fixed = match key & 7 {
             0 => {
-                varint(self.bytes, &mut self.at)?;
-                return Some((number, Field::Number));
+                let value = varint(self.bytes, &mut self.at)?;
+                return Some((number, Field::Number(value)));
             }
             1 => 8,
             5 => 4,
@@ -82,7 +84,7 @@ impl<'a> Fields<'a> {
             _ => return None,
         };
         self.at = self.at.checked_add(fixed).filter(|end| *end <= self.bytes.len())?;
-        Some((number, Field::Number))
+        Some((number, Field::Fixed))
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
         message.text(2, "testing");
         assert_eq!(message.0, b"\x08\x96\x01\x12\x07testing");
         let fields: Vec<_> = Fields::new(&message.0).collect();
-        assert_eq!(fields, [Ok((1, Field::Number)), Ok((2, Field::Bytes(b"testing")))]);
+        assert_eq!(fields, [Ok((1, Field::Number(150))), Ok((2, Field::Bytes(b"testing")))]);
     }
 
     #[test]
